@@ -1,0 +1,134 @@
+"""What the fleet loop wants done. Adapters carry effects out; a failed one is simply decided again next round."""
+
+from dataclasses import dataclass
+
+from turbospec.control.latency import LatencyModel
+
+
+@dataclass(frozen=True, slots=True)
+class EngineAddress:
+    """Names the engine in a pod."""
+
+    namespace: str
+    pod: str
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class TableRange:
+    """K for batches ``from_batch`` to ``to_batch``, both included."""
+
+    from_batch: int
+    to_batch: int
+    draft_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class PriorPosition:
+    """Pooled acceptance of one draft position and the samples behind it."""
+
+    acceptance: float
+    samples: float
+
+
+@dataclass(frozen=True, slots=True)
+class PushControl:
+    """Put this control document to the engine. ``document_id`` is a digest of the content: equal content, equal id."""
+
+    engine: EngineAddress
+    document_id: str
+    policy_namespace: str
+    policy_name: str
+    policy_generation: int
+    table: tuple[TableRange, ...] | None
+    allowed_draft_tokens: tuple[int, ...]
+    latency: LatencyModel | None
+    prior: tuple[PriorPosition, ...]
+    reason: str
+    ttl_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EnsureRuntime:
+    """The runtime ConfigMap must exist in this namespace."""
+
+    namespace: str
+
+
+@dataclass(frozen=True, slots=True)
+class CreateProfilingJob:
+    """Create the Job with this deterministic name (AlreadyExists is success) from the pod's own template."""
+
+    namespace: str
+    name: str
+    key: str
+    template_pod: str
+    policy: str
+    policy_uid: str
+    draft_tokens: tuple[int, ...]
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class HarvestProfile:
+    """Write the Job's result as a SpeculationProfile."""
+
+    namespace: str
+    job: str
+    profile: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConditionValue:
+    """A condition without its times; the adapter keeps lastTransitionTime."""
+
+    type: str
+    status: str
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSummary:
+    """One row of the policy's status."""
+
+    pod: str
+    node: str | None
+    controlled: bool
+    draft_tokens: int | None
+    batch: int | None
+    acceptance_percent: int | None
+    profile: str | None
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class SetPolicyStatus:
+    """The policy's whole status."""
+
+    namespace: str
+    name: str
+    uid: str
+    observed_generation: int
+    conditions: tuple[ConditionValue, ...]
+    pods: int
+    controlled: int
+    profile: str | None
+    draft_tokens: str | None
+    engines: tuple[EngineSummary, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EmitEvent:
+    """A Kubernetes event on a policy; decided on changes only."""
+
+    namespace: str
+    policy: str
+    policy_uid: str
+    type: str
+    reason: str
+    message: str
+
+
+Effect = PushControl | EnsureRuntime | CreateProfilingJob | HarvestProfile | SetPolicyStatus | EmitEvent

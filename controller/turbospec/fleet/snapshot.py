@@ -1,0 +1,142 @@
+"""What the operator has observed, as the pure decider sees it. All frozen; times are seconds since the epoch."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from turbospec.control.latency import LatencyModel
+
+
+class Mode(StrEnum):
+    """SpeculationPolicy.spec.mode."""
+
+    ENFORCE = "Enforce"
+    ADVISE = "Advise"
+    PAUSED = "Paused"
+
+
+class ProfileSource(StrEnum):
+    """SpeculationPolicy.spec.profiling.source."""
+
+    JOB = "Job"
+    EXISTING = "Existing"
+
+
+class EngineLoopMode(StrEnum):
+    """SpeculationPolicy.spec.engine.loop."""
+
+    LOCAL = "Local"
+    TABLE = "Table"
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyView:
+    """One SpeculationPolicy. ``invalid`` is set when its spec could not be read: it then governs nothing."""
+
+    namespace: str
+    name: str
+    uid: str
+    generation: int
+    created_seconds: float
+    match_labels: tuple[tuple[str, str], ...]
+    mode: Mode
+    loop: EngineLoopMode
+    draft_tokens: tuple[int, ...]
+    profile_source: ProfileSource
+    invalid: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PositionCounts:
+    """Cumulative counts of one engine, by draft position, since its start."""
+
+    drafted: tuple[int, ...]
+    accepted: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EngineReport:
+    """What one engine said of itself (GET /v1/state)."""
+
+    engine_id: str
+    profile_key: str
+    max_num_seqs: int
+    engine_draft_tokens: tuple[int, ...]
+    applied_id: str | None
+    applied_epoch: int | None
+    draft_tokens: int | None
+    running: int
+    waiting: int
+    kv_tokens: int
+    decodes: int
+    drafts: int
+    counts: PositionCounts
+    acceptance: tuple[float | None, ...]
+    acceptance_samples: tuple[float, ...]
+    unsupported_code: str | None = None
+    unsupported_message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PodView:
+    """One pod that some policy selects. ``report`` is None while the engine cannot be reached; ``unreachable`` says why."""
+
+    namespace: str
+    name: str
+    uid: str
+    node: str | None
+    labels: tuple[tuple[str, str], ...]
+    owner: str | None
+    ready: bool
+    terminating: bool
+    injected: bool
+    not_injected_reason: str | None = None
+    report: EngineReport | None = None
+    unreachable: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileView:
+    """One SpeculationProfile. ``latency`` is None when its content was refused; ``invalid`` says why."""
+
+    namespace: str
+    name: str
+    key: str
+    latency: LatencyModel | None
+    invalid: str | None = None
+
+
+class JobPhase(StrEnum):
+    """Where a profiling Job stands."""
+
+    RUNNING = "Running"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+
+
+@dataclass(frozen=True, slots=True)
+class JobView:
+    """One profiling Job. ``harvestable`` says that its pod left a result whose checksum holds."""
+
+    namespace: str
+    name: str
+    key: str
+    phase: JobPhase
+    harvestable: bool
+    failure: str = ""
+    finished_seconds: float | None = None
+    attempt: int = 1
+    progress: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FleetSnapshot:
+    """Everything one round of the fleet loop decides on."""
+
+    now_seconds: float
+    epoch: int
+    policies: tuple[PolicyView, ...] = ()
+    pods: tuple[PodView, ...] = ()
+    profiles: tuple[ProfileView, ...] = ()
+    jobs: tuple[JobView, ...] = ()
+    denied: tuple[str, ...] = field(default=())
+    """Permissions the operator lacks, each as ``verb resource in namespace: consequence``."""

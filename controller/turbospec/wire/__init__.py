@@ -1,0 +1,1 @@
+"""The only place where bytes become types: custom resources, control documents, engine state."""

@@ -1,0 +1,123 @@
+"""What an engine says of itself (GET /v1/state, GET /v1/steps)."""
+
+from pydantic import Field
+
+from turbospec.wire.base import LenientModel
+from turbospec.wire.control_document import PolicyReference, TableRow
+from turbospec.wire.identity import ProfileIdentity
+
+
+class EngineInfo(LenientModel):
+    """Who answers. ``id`` is new with every start of the engine process."""
+
+    id: str
+    vllm_version: str
+    runtime_version: str
+    data_parallel_rank: int = 0
+
+
+class EngineLimits(LenientModel):
+    """What start-up fixed. ``allowed_draft_tokens`` are the K whose graphs were captured (all of them where none are)."""
+
+    max_num_seqs: int
+    max_num_batched_tokens: int
+    max_model_len: int
+    max_draft_tokens: int
+    allowed_draft_tokens: list[int]
+    kv_cache_tokens: int
+
+
+class Unsupported(LenientModel):
+    """Why this engine cannot be controlled; it serves as if TurboSpec were not there."""
+
+    code: str
+    message: str
+
+
+class AppliedControl(LenientModel):
+    """The document in force."""
+
+    id: str
+    epoch: int
+    mode: str
+    step: int
+    overlay: bool = False
+    policy: PolicyReference | None = None
+
+
+class EngineLoad(LenientModel):
+    """Occupancy now; ``decodes`` and ``kv_tokens`` are those of the last step with work."""
+
+    running: int
+    waiting: int
+    decodes: int
+    kv_tokens: int
+    kv_cache_usage: float
+
+
+class PositionEstimate(LenientModel):
+    """One draft position: conditional acceptance and yield (share of asked drafts that reach it); None is unknown."""
+
+    acceptance: float | None
+    draft_yield: float | None
+    samples: float
+
+
+class PredictedGoodput(LenientModel):
+    """Predicted delivered tokens per second at one K, for the composition last decided on."""
+
+    draft_tokens: int
+    tokens_per_second: float
+
+
+class DecisionState(LenientModel):
+    """The last decision: K, why, and what every other K was expected to deliver."""
+
+    draft_tokens: int
+    reason: str
+    predictions: list[PredictedGoodput] = Field(default_factory=list)
+
+
+class EngineCounters(LenientModel):
+    """Since the engine started; positions are indexed from 0."""
+
+    steps: int
+    drafts: int
+    draft_tokens: int
+    accepted_tokens: int
+    generated_tokens: int
+    drafted_per_position: list[int]
+    accepted_per_position: list[int]
+    control_documents_applied: int
+    control_documents_refused: int
+    table_rebuilds: int
+
+
+class EngineState(LenientModel):
+    """The whole answer of GET /v1/state."""
+
+    control_versions: list[int]
+    engine: EngineInfo
+    identity: ProfileIdentity
+    profile_key: str
+    limits: EngineLimits
+    unsupported: Unsupported | None = None
+    applied: AppliedControl | None = None
+    table: list[TableRow]
+    load: EngineLoad
+    acceptance: list[PositionEstimate]
+    counters: EngineCounters
+    decision: DecisionState | None = None
+    latency_bias: float | None = None
+    uptime_seconds: float
+
+
+class StepsPage(LenientModel):
+    """Recent step records, oldest first, at most 256 rows: ``rows[i][j]`` is field ``fields[j]``.
+
+    ``next`` is the sequence number to ask for next (``?since=``); a gap before the first row means records were lost.
+    """
+
+    fields: list[str]
+    rows: list[list[int | float | None | list[int]]]
+    next: int
