@@ -17,7 +17,7 @@ class EngineInfo(LenientModel):
 
 
 class EngineLimits(LenientModel):
-    """What start-up fixed. ``allowed_draft_tokens`` are the K whose graphs were captured (all of them where none are)."""
+    """What start-up fixed. ``allowed_draft_tokens``: the K whose graphs were captured (all K where none are)."""
 
     max_num_seqs: int
     max_num_batched_tokens: int
@@ -119,5 +119,5 @@ class StepsPage(LenientModel):
     """
 
     fields: list[str]
-    rows: list[list[int | float | None | list[int]]]
+    rows: list[list[int | float | list[int] | None]]
     next: int

@@ -1,0 +1,68 @@
+# Two commands carry the project: `make demo` does the main job, `make test` passes the tests.
+# Everything is installed into .venv and into one cache folder (TURBOSPEC_CACHE); `make distclean` removes both.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+PY := .venv/bin/python
+export TURBOSPEC_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/turbospec
+
+.PHONY: help
+help: ## Show this help
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: setup ## Cluster, operator, two real vLLM servers, profile, load: the main job (MODEL=smollm2|dial|tiny, CLUSTER=local|kind|existing)
+	$(PY) -m e2e.demo
+
+.PHONY: clean-demo
+clean-demo: setup ## Take the demo down; leaves no process, mount, interface, cgroup or sysctl changed
+	$(PY) -m e2e.demo clean
+
+.PHONY: test
+test: setup ## Everything: checks, unit, property, API server, chart and the end-to-end test on real vLLM
+	$(PY) tools/run_tests.py all
+
+.PHONY: quick
+quick: setup ## Checks and the tests that need neither an API server nor vLLM (about a minute)
+	$(PY) tools/run_tests.py quick
+
+.PHONY: e2e
+e2e: setup ## Only the end-to-end test of the slice, on a local cluster with real vLLM
+	$(PY) tools/run_tests.py e2e
+
+.PHONY: lint
+lint: setup ## ruff, mypy strict, import-linter
+	$(PY) tools/run_tests.py lint
+
+.PHONY: format
+format: setup ## Format the code and apply safe fixes
+	.venv/bin/ruff format . && .venv/bin/ruff check --fix .
+
+.PHONY: setup
+setup: .venv/.stamp ## Make .venv with all a developer needs (idempotent)
+
+.venv/.stamp: requirements/dev.txt pyproject.toml
+	@echo "setup: installing the development environment into .venv"
+	test -x $(PY) || "$(PYTHON)" -m venv .venv
+	$(PY) -m pip install -q --disable-pip-version-check "uv>=0.8"
+	.venv/bin/uv pip install -q -p $(PY) --require-hashes -r requirements/dev.txt
+	.venv/bin/uv pip install -q -p $(PY) --no-deps -e .
+	touch $@
+
+.PHONY: crds
+crds: setup ## Generate crds/ and the chart's copy from the wire models
+	$(PY) tools/generate_crds.py
+
+.PHONY: lock
+lock: setup ## Lock dependency versions with hashes anew
+	for extra in dev operator; do \
+	  args=$$([ $$extra = dev ] && echo --all-extras || echo --extra operator); \
+	  .venv/bin/uv pip compile -q pyproject.toml $$args --universal --python-version 3.11 --generate-hashes --upgrade \
+	    --no-emit-index-url --no-header --no-annotate -o requirements/$$extra.txt; done
+
+.PHONY: distclean
+distclean: ## Remove .venv, build/ and the cache folder
+	rm -rf .venv build "$(TURBOSPEC_CACHE)"

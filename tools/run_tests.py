@@ -1,0 +1,126 @@
+"""Run the project's checks and tests stage by stage; end with one plain summary line.
+
+    python tools/run_tests.py all|quick|lint|e2e
+
+A stage that fails does not stop the next ones, so that one run tells everything; the exit code is 1 if any failed.
+Stages that install things (real Kubernetes binaries, real vLLM) count as one case each; what needs them fails with them.
+"""
+
+import os
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ET  # reads only the JUnit files that our own pytest wrote
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+BIN = Path(sys.executable).parent
+REPORTS = ROOT / "build" / "test-reports"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One command; a pytest stage is counted by its cases, any other as one case."""
+
+    name: str
+    command: tuple[str, ...]
+    minutes: float
+    is_pytest: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How many cases of a stage ended how."""
+
+    passed: int
+    failed: int
+    skipped: int = 0
+
+
+def python(*arguments: str) -> tuple[str, ...]:
+    """A command of this environment's Python."""
+    return (sys.executable, *arguments)
+
+
+LINT = (
+    Stage("ruff check", (str(BIN / "ruff"), "check", "."), 1),
+    Stage("ruff format", (str(BIN / "ruff"), "format", "--check", "."), 1),
+    Stage("mypy --strict", (str(BIN / "mypy"),), 4),
+    Stage("import-linter", (str(BIN / "lint-imports"),), 2),
+)
+UNIT = Stage(
+    "unit and property tests", python("-m", "pytest", "-m", "not apiserver and not vllm", "tests"), 15, is_pytest=True
+)
+KUBERNETES = Stage("build Kubernetes and helm (cached)", python("-m", "e2e.cluster", "build"), 40)
+APISERVER = Stage("tests on a real API server", python("-m", "pytest", "-m", "apiserver", "tests"), 15, is_pytest=True)
+VLLM = Stage("install vLLM on CPU (cached)", python("-m", "e2e.vllm.install"), 20)
+MODELS = Stage("make models (cached)", python("-m", "e2e.models", "dial", "tiny"), 5)
+REAL_VLLM = Stage("tests on real vLLM", python("-m", "pytest", "-m", "vllm", "tests"), 15, is_pytest=True)
+E2E = Stage("end-to-end test of the slice", python("-m", "pytest", "e2e/tests"), 40, is_pytest=True)
+
+STAGES: dict[str, tuple[Stage, ...]] = {
+    "lint": LINT,
+    "quick": (*LINT, UNIT),
+    "e2e": (KUBERNETES, VLLM, MODELS, E2E),
+    "all": (*LINT, KUBERNETES, UNIT, APISERVER, VLLM, MODELS, REAL_VLLM, E2E),
+}
+
+
+def run(stage: Stage, number: int, total: int) -> Outcome:
+    """Run one stage, its output passed through, and count its cases."""
+    print(f"\n=== [{number}/{total}] {stage.name}", flush=True)
+    report = REPORTS / f"{number:02d}.xml"
+    command = [*stage.command, f"--junitxml={report}"] if stage.is_pytest else list(stage.command)
+    started = time.monotonic()
+    try:
+        # The limit is generous (noisy machines): it only keeps a hang from eating the whole run.
+        code = subprocess.run(command, cwd=ROOT, env=environment(), timeout=stage.minutes * 60, check=False).returncode
+    except subprocess.TimeoutExpired:
+        print(f"{stage.name}: no end after {stage.minutes:.0f} minutes, given up", flush=True)
+        code = 124
+    outcome = count_cases(report, code) if stage.is_pytest else Outcome(int(code == 0), int(code != 0))
+    verdict = "ok" if outcome.failed == 0 else "FAILED"
+    print(f"--- {stage.name}: {verdict} in {time.monotonic() - started:.0f} s", flush=True)
+    return outcome
+
+
+def environment() -> dict[str, str]:
+    """The environment of every stage; .pyc files are wanted (vLLM starts twice as fast with them)."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+
+
+def count_cases(report: Path, code: int) -> Outcome:
+    """Count the cases of a JUnit report. A run without a readable report, or without a case, is one failure."""
+    if not report.exists():
+        return Outcome(0, 1)
+    suite = next(ET.parse(report).getroot().iter("testsuite"))  # noqa: S314 - our own file, see the import
+    cases, bad, skipped = (int(suite.get("tests", 0)), *(int(suite.get(key, 0)) for key in ("failures", "skipped")))
+    bad += int(suite.get("errors", 0))
+    if cases == 0 or (code != 0 and bad == 0):
+        return Outcome(max(cases - skipped, 0), 1, skipped)
+    return Outcome(cases - bad - skipped, bad, skipped)
+
+
+def main() -> int:
+    """Run the stages named on the command line."""
+    choice = sys.argv[1] if len(sys.argv) == 2 else ""
+    if choice not in STAGES:
+        print(f"usage: run_tests.py {'|'.join(STAGES)}", file=sys.stderr)
+        return 2
+    REPORTS.mkdir(parents=True, exist_ok=True)
+    for old in REPORTS.glob("*.xml"):
+        old.unlink()
+    stages = STAGES[choice]
+    outcomes = [run(stage, number, len(stages)) for number, stage in enumerate(stages, 1)]
+    failed = [stage.name for stage, outcome in zip(stages, outcomes, strict=True) if outcome.failed]
+    if failed:
+        print("\nfailed: " + "; ".join(failed))
+    totals = [sum(getattr(outcome, field) for outcome in outcomes) for field in ("passed", "failed", "skipped")]
+    skipped = f", {totals[2]} skipped" if totals[2] else ""
+    print(f"\n{totals[0]} passed, {totals[1]} failed{skipped}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
