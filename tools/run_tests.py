@@ -3,7 +3,7 @@
     python tools/run_tests.py all|quick|lint|e2e
 
 A stage that fails does not stop the next ones, so that one run tells everything; the exit code is 1 if any failed.
-Stages that install things (real Kubernetes binaries, real vLLM) count as one case each; what needs them fails with them.
+Stages that install things (real Kubernetes binaries, real vLLM) count as one case; what needs them fails with them.
 """
 
 import os
