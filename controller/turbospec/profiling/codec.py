@@ -1,0 +1,163 @@
+"""A profile as one short line of ASCII, for the termination message of the profiling container.
+
+The kubelet keeps at most 4,096 bytes of it (fewer in pods of more than three containers) and cuts the rest off
+without a word, so a message carries its own length and checksum:
+
+    turbospec-profile/1 <CRC-32 of the payload, 8 hexadecimal digits> <length of the payload> <payload>
+
+The payload is base85 of zlib of compact JSON, cells as columns, because equal values beside each other compress best.
+"""
+
+import base64
+import binascii
+import json
+import zlib
+from collections.abc import Sequence
+from math import log2
+from typing import Any
+
+from pydantic import ValidationError
+
+from turbospec.wire.latency import LatencyCell, LatencyFit
+from turbospec.wire.profile_result import ProfileResult
+
+TERMINATION_MESSAGE_BYTES = 4096
+FAILURE_PREFIX = "turbospec-profile-error:"
+MAGIC = "turbospec-profile/"
+VERSION = 1
+MIN_GROUPS = 4
+"""(batch, context, prefill) points below which a profile is no profile: two batches at two contexts."""
+KEPT_DIGITS = 3
+"""Significant digits of a step time when space is short: 0.5% at worst, far below the noise of a measured median."""
+MAX_TEXT = 65_536
+MAX_JSON = 1_048_576
+"""Bounds on what is decoded, so that a forged message cannot take the reader's memory."""
+
+CELL_FIELDS = ("batch", "context_tokens", "draft_tokens", "prefill_tokens", "microseconds", "samples")
+
+
+class CodecError(ValueError):
+    """The text is no profile, or the profile does not fit; the message is one line that says why."""
+
+
+class ReportedFailureError(CodecError):
+    """The text is the profiling run's own report of why it failed; the message is that reason."""
+
+
+def encode(result: ProfileResult, limit: int = TERMINATION_MESSAGE_BYTES) -> str:
+    """The result in at most ``limit`` ASCII characters.
+
+    Lossless where it fits. Else step times lose all but three significant digits; then whole (batch, context, prefill)
+    points go, with every K measured there, so that no K is ever compared with a missing K=0. Points nearest to others
+    go first. CodecError where fewer than four points (or all, where there are fewer) would be left.
+    """
+    text = _pack(result, result.cells)
+    if len(text) <= limit:
+        return text
+    groups = _groups([_rounded(cell) for cell in result.cells])
+    kept = len(groups)
+    while kept >= min(MIN_GROUPS, len(groups)):
+        chosen = sorted(groups[:kept], key=lambda group: group[0])
+        text = _pack(result, [cell for _, cells in chosen for cell in cells])
+        if len(text) <= limit:
+            return text
+        kept -= 1
+    raise CodecError(f"the profile does not fit {limit} characters even with {kept + 1} measured points: {len(text)}")
+
+
+def encode_failure(reason: str, limit: int = TERMINATION_MESSAGE_BYTES) -> str:
+    """One line that says why there is no profile, which ``decode`` raises as ReportedFailureError."""
+    line = " ".join(reason.split()).encode("ascii", "replace").decode()
+    return f"{FAILURE_PREFIX} {line}"[:limit]
+
+
+def decode(text: str) -> ProfileResult:
+    """The profile that ``encode`` wrote. CodecError, with one line of reason, for anything else."""
+    text = text.strip()
+    if text.startswith(FAILURE_PREFIX):
+        raise ReportedFailureError(text.removeprefix(FAILURE_PREFIX).strip() or "no reason given")
+    document = _unpack(text)
+    try:
+        columns = [document["cells"][name] for name in CELL_FIELDS]
+        document["cells"] = [dict(zip(CELL_FIELDS, row, strict=True)) for row in zip(*columns, strict=True)]
+        document["fit"] = dict(zip(LatencyFit.model_fields, document["fit"], strict=True))
+        return ProfileResult.model_validate(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise CodecError(f"profile with an invalid value at {where}: {first['msg']}") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise CodecError(f"profile of an unknown shape: {type(error).__name__} {error}") from error
+
+
+def _pack(result: ProfileResult, cells: Sequence[LatencyCell]) -> str:
+    document = result.model_dump(mode="json", exclude={"cells", "fit"})
+    document["cells"] = {name: [getattr(cell, name) for cell in cells] for name in CELL_FIELDS}
+    document["fit"] = [getattr(result.fit, name) for name in LatencyFit.model_fields]
+    raw = json.dumps(document, separators=(",", ":")).encode("ascii")
+    payload = base64.b85encode(zlib.compress(raw, level=9)).decode("ascii")
+    return f"{MAGIC}{VERSION} {zlib.crc32(payload.encode()):08x} {len(payload)} {payload}"
+
+
+def _unpack(text: str) -> dict[str, Any]:
+    payload = _checked_payload(text)
+    try:
+        inflater = zlib.decompressobj()
+        raw = inflater.decompress(base64.b85decode(payload), MAX_JSON)
+        if not inflater.eof:
+            raise CodecError(f"profile is cut off or larger than {MAX_JSON} bytes when unpacked")
+        document = json.loads(raw)
+    except (ValueError, zlib.error, RecursionError) as error:
+        if isinstance(error, CodecError):
+            raise
+        raise CodecError(f"profile cannot be unpacked: {error}") from error
+    if not isinstance(document, dict):
+        raise CodecError("profile of an unknown shape: not an object")
+    return document
+
+
+def _checked_payload(text: str) -> str:
+    """The payload of a message whose version, length and checksum are right."""
+    if not text:
+        raise CodecError("empty message: the profiling run ended without a word")
+    if len(text) > MAX_TEXT:
+        raise CodecError(f"message of {len(text)} characters, more than {MAX_TEXT}")
+    if not text.startswith(MAGIC):
+        raise CodecError(f"not a profile: it starts with {text[:40]!a}")
+    version, *rest = text.removeprefix(MAGIC).split(" ")
+    if version != str(VERSION):
+        raise CodecError(f"profile format {version[:20]!a}, this reader knows {VERSION}")
+    if len(rest) != 3:
+        raise CodecError("truncated or garbled: the header needs a checksum, a length and a payload")
+    checksum, length, payload = rest
+    if length != str(len(payload)):
+        raise CodecError(f"truncated or garbled: {len(payload)} of {length[:20]!a} payload characters")
+    if checksum != f"{binascii.crc32(payload.encode('utf-8', 'replace')):08x}":
+        raise CodecError("wrong checksum: the message was altered")
+    return payload
+
+
+def _rounded(cell: LatencyCell) -> LatencyCell:
+    return cell.model_copy(update={"microseconds": int(float(f"{cell.microseconds:.{KEPT_DIGITS - 1}e}"))})
+
+
+def _groups(cells: Sequence[LatencyCell]) -> list[tuple[int, list[LatencyCell]]]:
+    """Cells by (batch, context, prefill), most telling point first, each with its place of first appearance.
+
+    Farthest-point order over the logarithms of the axes: any beginning of the list covers the grid evenly.
+    """
+    by_point: dict[tuple[int, int, int], list[LatencyCell]] = {}
+    for cell in cells:
+        by_point.setdefault((cell.batch, cell.context_tokens, cell.prefill_tokens), []).append(cell)
+    points = list(by_point)
+    places = [tuple(log2(1 + axis) for axis in point) for point in points]
+    ordered: list[tuple[int, list[LatencyCell]]] = []
+    distance = [float("inf")] * len(points)
+    index = min(range(len(points)), key=lambda i: points[i])
+    for _ in points:
+        ordered.append((index, by_point[points[index]]))
+        for i, place in enumerate(places):
+            distance[i] = min(distance[i], sum(abs(a - b) for a, b in zip(place, places[index], strict=True)))
+        distance[index] = -1.0
+        index = max(range(len(points)), key=distance.__getitem__)
+    return ordered

@@ -1,0 +1,199 @@
+"""The termination message: what is written can be read, always fits, and nothing else passes for a profile."""
+
+import base64
+import string
+import zlib
+from itertools import product
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from turbospec.profiling.codec import (
+    TERMINATION_MESSAGE_BYTES,
+    CodecError,
+    ReportedFailureError,
+    decode,
+    encode,
+    encode_failure,
+)
+from turbospec.wire.identity import ProfileIdentity
+from turbospec.wire.latency import LatencyCell, LatencyFit
+from turbospec.wire.profile_result import ProfileResult
+
+texts = st.text(max_size=60)
+identities = st.fixed_dictionaries(
+    dict.fromkeys(("hardware", "target", "drafter", "method", "engine_version"), texts)
+    | {"engine_arguments": st.dictionaries(texts, texts, max_size=12)}
+).map(ProfileIdentity.model_validate)
+coefficients = st.integers(0, 10**12)
+cells = st.fixed_dictionaries(
+    {
+        "batch": st.integers(1, 1024),
+        "context_tokens": st.integers(0, 131072),
+        "draft_tokens": st.integers(0, 64),
+        "prefill_tokens": st.integers(0, 8192),
+        "microseconds": st.integers(1, 10_000_000),
+        "samples": st.integers(1, 1000),
+    }
+).map(LatencyCell.model_validate)
+results = st.fixed_dictionaries(
+    {
+        "identity": identities,
+        "cells": st.lists(cells, min_size=1, max_size=20),
+        "fit": st.fixed_dictionaries(dict.fromkeys(LatencyFit.model_fields, coefficients)),
+        "hold_out_error_permille": st.integers(0, 1000),
+        "kv_cache_tokens": st.integers(0, 10**9),
+        "duration_seconds": st.integers(0, 10**6),
+        "runtime_version": texts,
+    }
+).map(ProfileResult.model_validate)
+
+
+def grid_result(batches: list[int], contexts: list[int], draft_tokens: list[int]) -> ProfileResult:
+    """A profile over a full grid whose step times share no pattern that a compressor could use."""
+    random = Random(0)  # noqa: S311 - noise for a test, no secret
+    grid = [
+        LatencyCell(
+            batch=batch,
+            context_tokens=context,
+            draft_tokens=k,
+            microseconds=1_000_000 + random.randrange(9_000_000),
+            samples=5 + (batch * context + k) % 40,
+        )
+        for batch, context, k in product(batches, contexts, draft_tokens)
+    ]
+    identity = ProfileIdentity(
+        hardware="gpu:NVIDIA H100 80GB HBM3", target="a" * 64, drafter="b" * 64, method="eagle3",
+        engine_arguments={"dtype": "bfloat16", "tensor_parallel_size": "1"}, engine_version="0.32.0",
+    )  # fmt: skip
+    fit = LatencyFit(
+        per_step=5_885_910_000, per_batched_token=21_010_300, per_kv_token=39_264,
+        per_drafting_step=0, per_draft_pass=2_135_260_000, per_draft_token=841_400,
+    )  # fmt: skip
+    return ProfileResult(
+        identity=identity, cells=grid, fit=fit, hold_out_error_permille=31, kv_cache_tokens=450_000,
+        duration_seconds=180, runtime_version="0.1.0",
+    )  # fmt: skip
+
+
+LARGE = grid_result([1, 2, 4, 8, 16, 32, 64, 128], [128, 512, 1024, 2048, 4096, 8192, 16384, 32768], [0, 1, 3, 5, 6, 7])
+
+
+@given(results)
+def test_what_fits_comes_back_unchanged(result: ProfileResult) -> None:
+    """Round trip is lossless, cell order and identity key included, where nothing had to be dropped."""
+    back = decode(encode(result, limit=60_000))
+    assert back == result
+    assert back.identity.key() == result.identity.key()
+
+
+@given(result=results, limit=st.integers(0, 2500))
+def test_a_message_is_ascii_and_within_its_limit_or_refused(result: ProfileResult, limit: int) -> None:
+    """Whatever the limit, the answer fits and can be read, or encode says that it cannot."""
+    try:
+        text = encode(result, limit)
+    except CodecError:
+        return
+    assert len(text.encode("ascii")) <= limit
+    assert {(c.batch, c.context_tokens, c.draft_tokens) for c in decode(text).cells} <= {
+        (c.batch, c.context_tokens, c.draft_tokens) for c in result.cells
+    }
+
+
+@pytest.mark.parametrize("limit", [1000, 1200, 1400])
+def test_overflow_drops_whole_points_and_rounds_to_three_digits(limit: int) -> None:
+    """A point keeps every K or none; corners of the grid outlive its middle; times stay within half a percent."""
+    back = decode(encode(LARGE, limit))
+    assert len(back.cells) < len(LARGE.cells)
+    kept = {(c.batch, c.context_tokens) for c in back.cells}
+    assert all(
+        {c.draft_tokens for c in back.cells if (c.batch, c.context_tokens) == p} == {0, 1, 3, 5, 6, 7} for p in kept
+    )
+    assert {(1, 128), (128, 32768)} <= kept
+    exact = {(c.batch, c.context_tokens, c.draft_tokens): c.microseconds for c in LARGE.cells}
+    for cell in back.cells:
+        want = exact[cell.batch, cell.context_tokens, cell.draft_tokens]
+        assert abs(cell.microseconds - want) <= 0.005 * want
+
+
+def test_digits_go_before_points() -> None:
+    """Where rounding alone makes it fit, every cell is kept."""
+    full = len(encode(LARGE, limit=60_000))
+    back = decode(encode(LARGE, limit=full - 1))
+    assert len(back.cells) == len(LARGE.cells)
+
+
+def test_a_usual_profile_fits_a_termination_message_whole() -> None:
+    """Seven batches, three contexts, six K: 126 cells lose nothing in 4,096 bytes."""
+    usual = grid_result([1, 2, 4, 8, 16, 32, 64], [128, 512, 900], [0, 1, 2, 3, 4, 5])
+    assert decode(encode(usual, TERMINATION_MESSAGE_BYTES)) == usual
+
+
+def test_a_profile_is_never_cut_below_its_floor() -> None:
+    """Too small a limit is an error that says so, not a profile of one point."""
+    with pytest.raises(CodecError, match="does not fit 300 characters"):
+        encode(LARGE, 300)
+
+
+@given(st.integers(0, len(encode(LARGE)) - 1))
+def test_every_truncation_is_noticed(length: int) -> None:
+    """No beginning of a message passes for the message."""
+    with pytest.raises(CodecError):
+        decode(encode(LARGE)[:length])
+
+
+MESSAGE = encode(grid_result([1, 8], [128, 512], [0, 5]))
+
+
+@given(st.integers(0, len(MESSAGE) - 1), st.sampled_from(string.printable.strip()))
+def test_every_altered_character_is_noticed(position: int, character: str) -> None:
+    """One changed character anywhere is refused."""
+    altered = MESSAGE[:position] + character + MESSAGE[position + 1 :]
+    if altered == MESSAGE:
+        return
+    with pytest.raises(CodecError):
+        decode(altered)
+
+
+@given(st.one_of(st.text(), st.text().map(lambda tail: f"turbospec-profile/1 {tail}")))
+def test_garbage_raises_codec_error_only(text: str) -> None:
+    """Nothing but CodecError escapes, and its reason is one line."""
+    with pytest.raises(CodecError) as caught:
+        decode(text)
+    assert "\n" not in str(caught.value)
+
+
+def forged(raw: bytes) -> str:
+    """A message whose checksum and length are right but whose content an attacker chose."""
+    payload = base64.b85encode(zlib.compress(raw)).decode()
+    return f"turbospec-profile/1 {zlib.crc32(payload.encode()):08x} {len(payload)} {payload}"
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"[]", b"{}", b"[" * 100_000, b"1" * 100_000, b"\xff\xfe", b" " * 2_000_000, b'{"cells": 1, "fit": []}',
+        b'{"cells": {"batch": [0], "context_tokens": [1], "draft_tokens": [0], "prefill_tokens": [0], '
+        b'"microseconds": [5], "samples": [1]}, "fit": [1, 1, 1, 1, 1, 1]}',
+    ],
+)  # fmt: skip
+def test_forged_content_raises_codec_error_only(raw: bytes) -> None:
+    """A right checksum does not make a profile: shape, ranges, depth and size are checked."""
+    with pytest.raises(CodecError):
+        decode(forged(raw))
+
+
+def test_a_reported_failure_comes_back_as_its_reason() -> None:
+    """The run's own reason is told apart from a damaged message, on one line and within the limit."""
+    text = encode_failure("engine refused\nits arguments: “x”", limit=60)
+    assert len(text) <= 60
+    with pytest.raises(ReportedFailureError, match=r"^engine refused its arguments: \?x\?$"):
+        decode(text)
+
+
+def test_a_newer_format_is_named() -> None:
+    """The reader says which version it met."""
+    with pytest.raises(CodecError, match="format '2'"):
+        decode("turbospec-profile/2 0 0 x")
