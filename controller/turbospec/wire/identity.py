@@ -18,12 +18,14 @@ class ProfileIdentity(LenientModel):
     command line, a shell string or the environment, and the same in the profiling Job as in the serving pod.
     """
 
-    hardware: ShortText
-    target: ShortText
-    drafter: ShortText
-    method: ShortText
-    engine_arguments: dict[str, str]
-    engine_version: ShortText
+    hardware: Annotated[ShortText, Field(description="GPU name, memory and count, or CPU model and usable CPUs.")]
+    target: Annotated[ShortText, Field(description="Fingerprint of the target model's configuration.")]
+    drafter: Annotated[ShortText, Field(description="Fingerprint of the drafter's configuration.")]
+    method: Annotated[ShortText, Field(description="Speculative method.")]
+    engine_arguments: Annotated[
+        dict[str, str], Field(description="Engine arguments that change step time, normalised.")
+    ]
+    engine_version: Annotated[ShortText, Field(description="vLLM version.")]
 
     def key(self) -> str:
         """A stable name for this identity: 16 hexadecimal digits of the SHA-256 of its canonical JSON."""

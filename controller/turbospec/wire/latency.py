@@ -1,4 +1,4 @@
-"""Latency cells and fit as profiles and control documents carry them: integers, so that custom resources can hold them."""
+"""Latency cells and fit as profiles and control documents carry them: integers, as custom resources hold no floats."""
 
 from typing import Annotated, Any
 
@@ -13,7 +13,9 @@ class LatencyCell(WireModel):
     """One measured point: the median duration of an engine step with this composition."""
 
     batch: Annotated[int, Field(ge=1, le=65536, description="Requests decoding in the step.")]
-    context_tokens: Annotated[int, Field(ge=0, le=10_000_000, description="Mean context length of those requests, in tokens.")]
+    context_tokens: Annotated[
+        int, Field(ge=0, le=10_000_000, description="Mean context length of those requests, in tokens.")
+    ]
     draft_tokens: Annotated[int, Field(ge=0, le=64, description="Draft tokens verified per request (K).")]
     prefill_tokens: Annotated[int, Field(ge=0, le=1_000_000, description="Prefill tokens in the same step.")] = 0
     microseconds: Annotated[int, Field(ge=1, le=600_000_000, description="Median step time.")]
@@ -27,18 +29,20 @@ class LatencyFit(WireModel):
     + [K > 0] * per_drafting_step + K * per_draft_pass + K * decodes * per_draft_token.
     """
 
-    per_step: Annotated[int, Field(ge=0)]
-    per_batched_token: Annotated[int, Field(ge=0)]
-    per_kv_token: Annotated[int, Field(ge=0)]
-    per_drafting_step: Annotated[int, Field(ge=0)]
-    per_draft_pass: Annotated[int, Field(ge=0)]
-    per_draft_token: Annotated[int, Field(ge=0)]
+    per_step: Annotated[int, Field(ge=0, description="Picoseconds per engine step.")]
+    per_batched_token: Annotated[
+        int, Field(ge=0, description="Picoseconds per decode, verified draft or prefill token.")
+    ]
+    per_kv_token: Annotated[int, Field(ge=0, description="Picoseconds per token of KV cache read.")]
+    per_drafting_step: Annotated[int, Field(ge=0, description="Picoseconds per step that drafts at all (K > 0).")]
+    per_draft_pass: Annotated[int, Field(ge=0, description="Picoseconds per drafting pass (K of them a step).")]
+    per_draft_token: Annotated[int, Field(ge=0, description="Picoseconds per drafted token, all requests together.")]
 
 
 class LatencyDocument(WireModel):
     """A latency model: measured cells first, the fit where there are none."""
 
-    cells: Annotated[list[LatencyCell], Field(min_length=1, max_length=512)]
+    cells: Annotated[list[LatencyCell], Field(min_length=1, max_length=512, description="Measured step times.")]
     fit: LatencyFit
 
     def as_json(self) -> dict[str, Any]:

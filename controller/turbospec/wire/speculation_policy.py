@@ -2,9 +2,10 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from turbospec.wire.base import LenientModel, WireModel
+from turbospec.wire.cel import rules
 from turbospec.wire.conditions import Condition
 
 LADDER = [0, 1, 3, 7]
@@ -20,6 +21,13 @@ class LabelSelector(WireModel):
             min_length=1,
             max_length=16,
             description="Labels that a pod must carry to be governed by this policy.",
+            json_schema_extra=rules(
+                (
+                    "self.all(key, self[key].matches('^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$'))",
+                    "selector.matchLabels holds a value that no label can have: use letters, digits, '-', '_' and '.', "
+                    "beginning and ending with a letter or digit",
+                ),
+            ),
         ),
     ]
 
@@ -29,20 +37,50 @@ class EngineSpec(WireModel):
 
     container: Annotated[
         str | None,
-        Field(max_length=63, description="Container that runs vLLM. Default: the one whose command serves vLLM."),
+        Field(
+            max_length=63,
+            pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$",
+            description="Container that runs vLLM. Default: the one whose command serves vLLM.",
+        ),
     ] = None
     port: Annotated[int, Field(ge=1, le=65535, description="Port of vLLM's OpenAI server in the pod.")] = 8000
     loop: Annotated[
         Literal["Local", "Table"],
         Field(
-            description="Local: the engine decides K on every step. Table: the engine runs exactly the table that the operator "
-            "computes and pushes, for audits and comparisons.",
+            description="Local: the engine decides K on every step. Table: the engine runs exactly the table that the "
+            "operator computes and pushes, for audits and comparisons.",
         ),
     ] = "Local"
 
 
 class SpeculationSpec(WireModel):
     """What engines are started with where the pod does not say it, and the K that may be used."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            (
+                "!(has(self.method) && self.method in ['draft_model', 'eagle', 'eagle3']) || has(self.model)",
+                "speculation.method draft_model, eagle or eagle3 needs speculation.model: "
+                "name the drafter, or choose ngram or mtp",
+            ),
+            (
+                "!has(self.model) || (has(self.method) && self.method != 'ngram')",
+                "speculation.model is used only with speculation.method draft_model, eagle, eagle3 or mtp: "
+                "set the method or remove the model",
+            ),
+            (
+                "!(has(self.promptLookupMin) || has(self.promptLookupMax)) "
+                "|| (has(self.method) && self.method == 'ngram')",
+                "speculation.promptLookupMin and promptLookupMax are used only with speculation.method ngram: "
+                "set the method to ngram or remove them",
+            ),
+            (
+                "!(has(self.promptLookupMin) && has(self.promptLookupMax)) "
+                "|| self.promptLookupMin <= self.promptLookupMax",
+                "speculation.promptLookupMin must not exceed promptLookupMax: lower the one or raise the other",
+            ),
+        )
+    )
 
     method: Annotated[
         Literal["ngram", "draft_model", "eagle", "eagle3", "mtp"] | None,
@@ -59,7 +97,16 @@ class SpeculationSpec(WireModel):
             min_length=1,
             max_length=16,
             description="Draft lengths (num_speculative_tokens) that may be used, ascending. One value pins K.",
-            json_schema_extra={"x-kubernetes-list-type": "set"},
+            # Atomic, not a set: two appliers must not merge their K, a pinned K would come unpinned.
+            json_schema_extra={
+                "x-kubernetes-list-type": "atomic",
+                **rules(
+                    (
+                        "self.isSorted() && self.all(k, self.exists_one(other, other == k))",
+                        "speculation.draftTokens must ascend without repeats: write [0, 1, 3, 7], not [7, 3, 3, 0]",
+                    ),
+                ),
+            },
         ),
     ] = LADDER
 
@@ -69,18 +116,21 @@ class ProfilingSpec(WireModel):
 
     source: Annotated[
         Literal["Job", "Existing"],
-        Field(description="Job: measure every new kind of hardware once. Existing: use SpeculationProfiles that are there."),
+        Field(
+            description="Job: measure every new kind of hardware once. Existing: use the SpeculationProfiles there are."
+        ),
     ] = "Job"
 
 
 class SpeculationPolicySpec(WireModel):
     """What the user wants."""
 
-    selector: LabelSelector
+    selector: Annotated[LabelSelector, Field(description="The vLLM pods, by their labels, in the policy's namespace.")]
     mode: Annotated[
         Literal["Enforce", "Advise", "Paused"],
         Field(
-            description="Enforce: push control documents. Advise: decide and report, push nothing. Paused: engines keep what they have."
+            description="Enforce: push control documents. Advise: decide and report, push nothing. "
+            "Paused: engines keep what they have.",
         ),
     ] = "Enforce"
     engine: EngineSpec = EngineSpec()
@@ -91,32 +141,42 @@ class SpeculationPolicySpec(WireModel):
 class EngineStatus(WireModel):
     """One engine, as last observed."""
 
-    pod: Annotated[str, Field(max_length=253)]
-    node: Annotated[str | None, Field(max_length=253)] = None
-    controlled: bool
+    pod: Annotated[str, Field(max_length=253, description="Pod that the engine runs in.")]
+    node: Annotated[str | None, Field(max_length=253, description="Node of the pod.")] = None
+    controlled: Annotated[bool, Field(description="Whether the engine runs the document that this policy wants.")]
     draft_tokens: Annotated[int | None, Field(description="K of the last step.")] = None
     batch: Annotated[int | None, Field(description="Requests running.")] = None
     acceptance_percent: Annotated[int | None, Field(description="Acceptance rate of the first draft position.")] = None
-    profile: Annotated[str | None, Field(max_length=253)] = None
+    profile: Annotated[str | None, Field(max_length=253, description="SpeculationProfile in use.")] = None
     reason: Annotated[str, Field(max_length=128, description="One word: why it is in this state.")]
-    message: Annotated[str, Field(max_length=1024)] = ""
+    message: Annotated[str, Field(max_length=1024, description="What to know or do.")] = ""
 
 
 class SpeculationPolicyStatus(LenientModel):
     """What the operator has seen and done. Written by the operator only."""
 
-    observed_generation: int | None = None
+    observed_generation: Annotated[
+        int | None, Field(description="Generation of the spec that this status was computed from.")
+    ] = None
     conditions: Annotated[
         list[Condition],
         Field(
             max_length=16,
+            default_factory=list,
+            description="Profiled, Controlled and Ready, each with a reason and what to do.",
             json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
         ),
-    ] = []
-    pods: int | None = None
-    controlled: int | None = None
-    profile: Annotated[str | None, Field(max_length=253)] = None
+    ]
+    pods: Annotated[int | None, Field(description="vLLM pods that this policy governs.")] = None
+    controlled: Annotated[
+        int | None, Field(description="Pods whose engine runs the document that this policy wants.")
+    ] = None
+    profile: Annotated[
+        str | None, Field(max_length=253, description="SpeculationProfile in use, or how many where pods differ.")
+    ] = None
     draft_tokens: Annotated[
         str | None, Field(max_length=32, description="K in use over the engines: one value or a range like 0-3.")
     ] = None
-    engines: Annotated[list[EngineStatus], Field(max_length=64)] = []
+    engines: Annotated[
+        list[EngineStatus], Field(default_factory=list, max_length=64, description="The first 64 engines.")
+    ]
