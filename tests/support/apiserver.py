@@ -6,14 +6,12 @@ owner references do not cascade, and no `default` service account is needed to c
 
 import json
 import socket
-import ssl
 import subprocess
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 
+from e2e.cluster.api import wait_ready
 from e2e.cluster.paths import binary
 from e2e.cluster.pki import CertificateAuthority, kubeconfig, service_account_keys
 
@@ -148,21 +146,10 @@ class ApiServer:
             self._processes.append(subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log))
 
     def _wait_ready(self) -> bool:
-        context = ssl.create_default_context(cafile=str(self.ca_file))
-        # a proxy set for the machine must not be asked for a loopback address
-        opener = urllib.request.build_opener(
-            urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
-        )
-        deadline = time.monotonic() + START_TIMEOUT_SECONDS
-        while time.monotonic() < deadline:
-            if any(process.poll() is not None for process in self._processes):
-                return False
-            try:
-                with opener.open(f"{self.url}/readyz", timeout=2):
-                    return self._has_default_namespace()
-            except (urllib.error.URLError, OSError):
-                time.sleep(0.1)
-        return False
+        def alive() -> bool:
+            return all(process.poll() is None for process in self._processes)
+
+        return wait_ready(self.url, self.ca_file, START_TIMEOUT_SECONDS, alive=alive) and self._has_default_namespace()
 
     def _has_default_namespace(self) -> bool:
         """/readyz answers a moment before the server has made the namespaces that every test takes for granted."""
