@@ -21,11 +21,12 @@ class StepRecord:
     """One completed engine step.
 
     ``interval_seconds`` is completion to completion, and None where the interval holds anything but this step's work
-    (the queue was empty before it, or it is the first step). ``interval_draft_tokens`` is the K that the interval was really
-    spent on, which on an asynchronous or model-runner-V1 engine is not the K decided in the step: the engine adapter
-    pairs them. ``verified_draft_tokens`` counts the draft tokens verified in the step, all requests together.
-    ``drafted_per_position[j]`` counts the requests whose verified draft had more than j tokens, ``accepted_per_position[j]``
-    those whose draft was accepted beyond j tokens; both have the length of the engine's maximum K.
+    (the queue was empty before it, or it is the first step). ``interval_draft_tokens`` is the K that the interval was
+    really spent on, which on an asynchronous or model-runner-V1 engine is not the K decided in the step: the engine
+    adapter pairs them. ``verified_draft_tokens`` counts the draft tokens verified in the step, all requests together.
+    ``drafted_per_position[j]`` counts the requests whose verified draft had more than j tokens,
+    ``accepted_per_position[j]`` those whose draft was accepted beyond j tokens; both have the length of the engine's
+    maximum K.
     ``drafting_requests`` counts the requests of this step that were *asked* for a draft at the K in force when the
     verified drafts were proposed (``asked_draft_tokens``): the base of the yield. It is 0 where that K was 0.
     """

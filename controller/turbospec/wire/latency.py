@@ -4,7 +4,12 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from turbospec.control.latency import FitCoefficients, LatencyModel, MeasuredCell, build_latency_model
 from turbospec.wire.base import WireModel
+
+MICRO = 1_000_000
+PICO = 1_000_000_000_000
+MAX_SAMPLES = 1_000_000
 
 Count = Annotated[int, Field(ge=0, le=100_000_000)]
 
@@ -19,7 +24,7 @@ class LatencyCell(WireModel):
     draft_tokens: Annotated[int, Field(ge=0, le=64, description="Draft tokens verified per request (K).")]
     prefill_tokens: Annotated[int, Field(ge=0, le=1_000_000, description="Prefill tokens in the same step.")] = 0
     microseconds: Annotated[int, Field(ge=1, le=600_000_000, description="Median step time.")]
-    samples: Annotated[int, Field(ge=1, le=1_000_000, description="Steps behind the median.")] = 1
+    samples: Annotated[int, Field(ge=1, le=MAX_SAMPLES, description="Steps behind the median.")] = 1
 
 
 class LatencyFit(WireModel):
@@ -48,3 +53,62 @@ class LatencyDocument(WireModel):
     def as_json(self) -> dict[str, Any]:
         """The camelCase form for JSON bodies and custom resources."""
         return self.model_dump(by_alias=True, exclude_none=True)
+
+
+def to_model(document: LatencyDocument) -> LatencyModel:
+    """The latency model of a document.
+
+    Raises ``turbospec.control.latency.InvalidProfileError`` where cells or fit make no sense; its one line says which
+    and what to do.
+    """
+    cells = [
+        MeasuredCell(
+            batch=cell.batch,
+            context_tokens=cell.context_tokens,
+            draft_tokens=cell.draft_tokens,
+            prefill_tokens=cell.prefill_tokens,
+            seconds=cell.microseconds / MICRO,
+            samples=cell.samples,
+        )
+        for cell in document.cells
+    ]
+    fit = document.fit
+    coefficients = FitCoefficients(
+        per_step=fit.per_step / PICO,
+        per_batched_token=fit.per_batched_token / PICO,
+        per_kv_token=fit.per_kv_token / PICO,
+        per_drafting_step=fit.per_drafting_step / PICO,
+        per_draft_pass=fit.per_draft_pass / PICO,
+        per_draft_token=fit.per_draft_token / PICO,
+    )
+    return build_latency_model(cells, coefficients)
+
+
+def from_model(model: LatencyModel) -> LatencyDocument:
+    """The document of a model: times rounded to microseconds (at least one), coefficients to picoseconds.
+
+    Raises pydantic.ValidationError where the model exceeds what documents may hold (512 cells, 600 s).
+    """
+    cells = [
+        LatencyCell(
+            batch=cell.batch,
+            context_tokens=cell.context_tokens,
+            draft_tokens=cell.draft_tokens,
+            prefill_tokens=cell.prefill_tokens,
+            microseconds=max(1, round(cell.seconds * MICRO)),
+            samples=min(cell.samples, MAX_SAMPLES),
+        )
+        for cell in model.cells
+    ]
+    fit = model.fit
+    return LatencyDocument(
+        cells=cells,
+        fit=LatencyFit(
+            per_step=round(fit.per_step * PICO),
+            per_batched_token=round(fit.per_batched_token * PICO),
+            per_kv_token=round(fit.per_kv_token * PICO),
+            per_drafting_step=round(fit.per_drafting_step * PICO),
+            per_draft_pass=round(fit.per_draft_pass * PICO),
+            per_draft_token=round(fit.per_draft_token * PICO),
+        ),
+    )
