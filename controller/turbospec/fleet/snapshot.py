@@ -30,7 +30,11 @@ class EngineLoopMode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PolicyView:
-    """One SpeculationPolicy. ``invalid`` is set when its spec could not be read: it then governs nothing."""
+    """One SpeculationPolicy. ``invalid`` is set when its spec could not be read: it then governs nothing.
+
+    ``reported`` holds (type, reason) of the conditions in the resource's status now: an operator that restarts compares
+    with them and repeats no event.
+    """
 
     namespace: str
     name: str
@@ -43,6 +47,7 @@ class PolicyView:
     draft_tokens: tuple[int, ...]
     profile_source: ProfileSource
     invalid: str | None = None
+    reported: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +60,11 @@ class PositionCounts:
 
 @dataclass(frozen=True, slots=True)
 class EngineReport:
-    """What one engine said of itself (GET /v1/state)."""
+    """What one engine said of itself (GET /v1/state).
+
+    ``applied_overlay`` says that ``applied_id`` is a document with a time to live. ``draft_yield[j]`` is the share of the
+    drafts asked for that reach position j; empty where the engine does not tell.
+    """
 
     engine_id: str
     profile_key: str
@@ -74,11 +83,17 @@ class EngineReport:
     acceptance_samples: tuple[float, ...]
     unsupported_code: str | None = None
     unsupported_message: str = ""
+    applied_overlay: bool = False
+    draft_yield: tuple[float | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class PodView:
-    """One pod that some policy selects. ``report`` is None while the engine cannot be reached; ``unreachable`` says why."""
+    """One pod that some policy selects. ``report`` is None while the engine cannot be reached; ``unreachable`` says why.
+
+    ``owner`` is what ``kubectl rollout restart`` takes, for example ``deployment/chat``. ``refusal`` is the engine's answer
+    (``code: message``) to the last document put to it, where it refused that document.
+    """
 
     namespace: str
     name: str
@@ -92,6 +107,7 @@ class PodView:
     not_injected_reason: str | None = None
     report: EngineReport | None = None
     unreachable: str | None = None
+    refusal: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,116 @@
+"""What the fleet loop remembers between rounds. Losing all of it (a restart) costs nothing but a little evidence.
+
+Whatever must survive a restart is read back from the cluster instead: applied ids from the engines, attempts from the Jobs,
+reasons from the policies' statuses.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from turbospec.fleet.effects import (
+    CreateProfilingJob,
+    Effect,
+    EnsureRuntime,
+    HarvestProfile,
+    PushControl,
+    SetPolicyStatus,
+    TableRange,
+)
+from turbospec.fleet.snapshot import PositionCounts
+
+
+@dataclass(frozen=True, slots=True)
+class PositionEvidence:
+    """Decayed trials of one draft position: drafts that were accepted up to it, and those accepted beyond it.
+
+    ``seen_seconds`` is when the last trial was counted.
+    """
+
+    successes: float
+    trials: float
+    seen_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class EngineMemory:
+    """What is remembered of one engine process. ``sent_tries`` counts how often ``sent_id`` was put without taking effect."""
+
+    engine_id: str
+    first_seen_seconds: float
+    sent_id: str | None = None
+    sent_seconds: float = 0.0
+    sent_tries: int = 0
+    counts: PositionCounts | None = None
+    counts_seconds: float = 0.0
+    evidence: tuple[PositionEvidence | None, ...] = ()
+    context_tokens: float | None = None
+    table: tuple[TableRange, ...] | None = None
+    probed_seconds: float | None = None
+    probed_draft_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PooledPosition:
+    """Acceptance of one draft position over several engines, and the samples it rests on."""
+
+    acceptance: float
+    samples: float
+
+
+@dataclass(frozen=True, slots=True)
+class PoolMemory:
+    """The last pooled acceptance of a (policy, profile key), for the pods that come after all its engines have gone."""
+
+    positions: tuple[PooledPosition, ...]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyMemory:
+    """The status last written, and when."""
+
+    status: SetPolicyStatus
+    seconds: float
+
+
+@dataclass(frozen=True)
+class FleetMemory:
+    """Empty at the start of the operator. ``engines`` is keyed by pod uid, ``policies`` by policy uid.
+
+    ``requested`` holds when a Job, a harvest or a runtime was last asked for, keyed by ``(effect, namespace, name)``, so that
+    a slow cache is not answered with the same request every round.
+    """
+
+    engines: Mapping[str, EngineMemory] = field(default_factory=dict)
+    pools: Mapping[tuple[str, str], PoolMemory] = field(default_factory=dict)
+    policies: Mapping[str, PolicyMemory] = field(default_factory=dict)
+    requested: Mapping[tuple[str, str, str], float] = field(default_factory=dict)
+
+
+def request_key(effect: CreateProfilingJob | HarvestProfile | EnsureRuntime) -> tuple[str, str, str]:
+    """Under which key ``FleetMemory.requested`` holds this effect."""
+    match effect:
+        case CreateProfilingJob():
+            return ("job", effect.namespace, effect.name)
+        case HarvestProfile():
+            return ("harvest", effect.namespace, effect.job)
+        case EnsureRuntime():
+            return ("runtime", effect.namespace, "")
+
+
+def forget(memory: FleetMemory, failed: Iterable[Effect]) -> FleetMemory:
+    """The memory without these effects, which did not reach the cluster: they are decided again next round.
+
+    A document that an engine *refused* has reached it: leave it out, so that it is repeated with a growing pause.
+    """
+    engines, policies, requested = dict(memory.engines), dict(memory.policies), dict(memory.requested)
+    for effect in failed:
+        if isinstance(effect, PushControl):
+            known = engines.get(effect.engine.uid)
+            if known is not None:
+                engines[effect.engine.uid] = replace(known, sent_id=None, sent_tries=0)
+        elif isinstance(effect, SetPolicyStatus):
+            policies.pop(effect.uid, None)
+        elif isinstance(effect, CreateProfilingJob | HarvestProfile | EnsureRuntime):
+            requested.pop(request_key(effect), None)
+    return replace(memory, engines=engines, policies=policies, requested=requested)

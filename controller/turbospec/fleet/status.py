@@ -1,0 +1,91 @@
+"""The status of a policy, and when it is written: at once where something changed, slowly for numbers that always move."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from turbospec.fleet.conditions import PolicyFindings, conditions, limited
+from turbospec.fleet.effects import ConditionValue, EngineSummary, SetPolicyStatus
+from turbospec.fleet.engines import EngineStanding
+from turbospec.fleet.memory import PolicyMemory
+from turbospec.fleet.snapshot import PolicyView
+
+MAX_ENGINES = 64
+"""Rows in a status: the bound of the custom resource."""
+
+REFRESH_SECONDS = 10.0
+"""How often K, batch, acceptance and messages are brought up to date: a write per round would only load the API server."""
+
+
+def policy_status(findings: PolicyFindings) -> SetPolicyStatus:
+    """The whole status. Where there are more engines than rows, those that are not controlled come first."""
+    policy, engines = findings.policy, findings.engines
+    shown = sorted(engines, key=lambda standing: (standing.controlled, standing.pod.name))[:MAX_ENGINES]
+    return SetPolicyStatus(
+        namespace=policy.namespace,
+        name=policy.name,
+        uid=policy.uid,
+        observed_generation=policy.generation,
+        conditions=conditions(findings),
+        pods=len(engines),
+        controlled=sum(standing.controlled for standing in engines),
+        profile=_profile_summary(standing.profile for standing in findings.profiles),
+        draft_tokens=_draft_tokens_summary(engines),
+        engines=tuple(_row(standing) for standing in sorted(shown, key=lambda standing: standing.pod.name)),
+    )
+
+
+def is_due(status: SetPolicyStatus, known: PolicyMemory | None, policy: PolicyView, now_seconds: float) -> bool:
+    """Whether to write: never written, changed, or numbers out of date, or a write that has not arrived."""
+    if known is None or _settled(status) != _settled(known.status):
+        return True
+    if now_seconds - known.seconds < REFRESH_SECONDS:
+        return False
+    arrived = {(condition.type, condition.reason) for condition in status.conditions} == set(policy.reported)
+    return status != known.status or not arrived
+
+
+def _settled(status: SetPolicyStatus) -> SetPolicyStatus:
+    """The status without what moves all the time."""
+    return replace(
+        status,
+        conditions=tuple(ConditionValue(entry.type, entry.status, entry.reason, "") for entry in status.conditions),
+        draft_tokens=None,
+        engines=tuple(
+            replace(row, draft_tokens=None, batch=None, acceptance_percent=None, message="") for row in status.engines
+        ),
+    )
+
+
+def _row(standing: EngineStanding) -> EngineSummary:
+    pod, report = standing.pod, standing.pod.report
+    acceptance = report.acceptance[0] if report is not None and report.acceptance else None
+    return EngineSummary(
+        pod=pod.name,
+        node=pod.node,
+        controlled=standing.controlled,
+        draft_tokens=None if report is None else report.draft_tokens,
+        batch=None if report is None else report.running,
+        acceptance_percent=None if acceptance is None else round(100 * acceptance),
+        profile=standing.profile,
+        reason=standing.reason,
+        message=limited(standing.message),
+    )
+
+
+def _profile_summary(names: Iterable[str | None]) -> str | None:
+    known = sorted({name for name in names if name is not None})
+    if not known:
+        return None
+    return known[0] if len(known) == 1 else f"{known[0]} +{len(known) - 1}"
+
+
+def _draft_tokens_summary(engines: Sequence[EngineStanding]) -> str | None:
+    """K in use: one value, or the range over the engines."""
+    values = {
+        standing.pod.report.draft_tokens
+        for standing in engines
+        if standing.pod.report is not None and standing.pod.report.draft_tokens is not None
+    }
+    if not values:
+        return None
+    return str(min(values)) if len(values) == 1 else f"{min(values)}-{max(values)}"
