@@ -27,6 +27,8 @@ KNOWN_SAMPLES = 4.0
 """Samples below which the first position counts as unknown."""
 SHAPE_SAMPLES = 30.0
 """Samples at two neighbouring positions below which the difference between them is not learnt."""
+SHAPE_WEIGHT = 100.0
+"""Samples at which half of a measured difference is believed: at 30 it has a standard error as large as itself."""
 INFERENCE_WEIGHT = 4.0
 """Samples that what shallower positions say of a deep one is worth."""
 
@@ -272,7 +274,7 @@ class AcceptanceEstimator:
             if trials[j] < SHAPE_SAMPLES or trials[j - 1] < SHAPE_SAMPLES:
                 return
             here, before = (hits[j] + 0.5) / (trials[j] + 1.0), (hits[j - 1] + 0.5) / (trials[j - 1] + 1.0)
-            self._shape[j] = _logit(here) - _logit(before)
+            self._shape[j] = (_logit(here) - _logit(before)) * trials[j] / (trials[j] + SHAPE_WEIGHT)
 
 
 def _plausible(drafted: tuple[int, ...], accepted: tuple[int, ...], asked: int) -> bool:

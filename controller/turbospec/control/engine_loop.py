@@ -145,7 +145,7 @@ class EngineLoop:
         return entries[batch]
 
     def observe(self, record: StepRecord) -> None:
-        """Learn from a completed step; impossible records are counted and ignored. Mostly O(1), a rebuild now and then."""
+        """Learn from a completed step; impossible records are counted and ignored. O(1) but for rebuilds."""
         with self._lock:
             if not _possible(record):
                 self.ignored += 1
@@ -204,8 +204,7 @@ class EngineLoop:
     def _observe_work(self, record: StepRecord) -> None:
         """Context and step time of a step without prefill; prefill steps say nothing of the K that decoding needs."""
         interval = record.interval_seconds
-        if interval is not None:
-            self._prober.earn(interval)
+        self._prober.earn(interval)
         if record.decodes < 1 or record.prefill_tokens > 0:
             return
         context = record.kv_tokens / record.decodes
@@ -249,20 +248,17 @@ class EngineLoop:
         if settings is None:
             return
         self.rebuilds += 1
-        startup = restrict(self._startup, settings.allowed, limits.max_num_seqs)
         if settings.mode == "table" and settings.table is not None:
             self._plan = _Plan(restrict(settings.table, settings.allowed, limits.max_num_seqs), Reason.TABLE)
         elif settings.latency is None or self._grid is None or self._bias is None:
-            only = len(settings.allowed) == 1
-            self._plan = _Plan(startup, Reason.ONLY_ALLOWED if only else Reason.NO_LATENCY_MODEL)
+            reason = Reason.ONLY_ALLOWED if len(settings.allowed) == 1 else Reason.NO_LATENCY_MODEL
+            self._plan = _Plan(restrict(self._startup, settings.allowed, limits.max_num_seqs), reason)
         else:
             self._bias.update()
-            self._plan = self._optimise(settings, settings.latency, self._grid, self._bias, startup)
+            self._plan = self._optimise(settings, settings.latency, self._grid, self._bias)
             self._probe(self._plan, self._grid)
 
-    def _optimise(
-        self, settings: LoopSettings, model: LatencyModel, grid: LatencyGrid, bias: LatencyBias, startup: DraftTable
-    ) -> _Plan:
+    def _optimise(self, settings: LoopSettings, model: LatencyModel, grid: LatencyGrid, bias: LatencyBias) -> _Plan:
         """Goodput of every allowed K at every batch, and the table of the best."""
         allowed = settings.allowed
         estimates = self._estimator.estimate()
@@ -280,7 +276,8 @@ class EngineLoop:
             # Goodput divided by the batch, which all K of a column share.
             table = choose(_column(known) / (seconds * _column(factors)), allowed, previous)
         else:
-            reason, table = Reason.NO_ACCEPTANCE, startup
+            reason = Reason.NO_ACCEPTANCE
+            table = restrict(self._startup, allowed, self._limits.max_num_seqs)
         return _Plan(table, reason, allowed, context, widths, tuple(tokens), tuple(seconds.tolist()), factors)
 
     def _probe(self, plan: _Plan, grid: LatencyGrid) -> None:

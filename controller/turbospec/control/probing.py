@@ -51,12 +51,17 @@ class Prober:
 
     def __init__(self) -> None:
         self._credit = SAVINGS_SECONDS / 2
+        self._steps = 0
+        self._last_burst: dict[int, int] = {}
         self._bursts = 0
         self._spent = 0.0
         self._elapsed = 0.0
 
-    def earn(self, seconds: float) -> None:
-        """Account for one step's time."""
+    def earn(self, seconds: float | None) -> None:
+        """Account for one step, and for its time where it is known."""
+        self._steps += 1
+        if seconds is None:
+            return
         self._elapsed += seconds
         self._credit = min(self._credit + BUDGET * seconds, SAVINGS_SECONDS)
 
@@ -65,18 +70,21 @@ class Prober:
     ) -> Burst | None:
         """A burst at this K if one is due and paid for.
 
-        ``stale_steps`` is the age of the evidence (None: there is none); ``cost_seconds`` the predicted loss of one
-        step of probing.
+        ``stale_steps`` is the age of the evidence (None: there never was any); ``cost_seconds`` the predicted loss of
+        one step of probing. A burst that brought no evidence (no drafts found) is not repeated before the gap is over.
         """
-        samples = BURST_SAMPLES
-        steps = -(-samples // max(batch, 1))
-        if stale_steps is None:
-            if self._credit <= 0:
-                return None
-        elif stale_steps < gap_steps or self._credit < steps * cost_seconds:
+        last = self._last_burst.get(draft_tokens)
+        if (stale_steps is not None and stale_steps < gap_steps) or (
+            last is not None and self._steps - last < gap_steps
+        ):
+            return None
+        steps = -(-BURST_SAMPLES // max(batch, 1))
+        needed = 0.0 if last is None and stale_steps is None else steps * cost_seconds
+        if self._credit < needed:
             return None
         self._bursts += 1
-        return Burst(draft_tokens, batch, samples, cost_seconds)
+        self._last_burst[draft_tokens] = self._steps
+        return Burst(draft_tokens, batch, BURST_SAMPLES, cost_seconds)
 
     def charge(self, seconds: float) -> None:
         """Pay for one step of a burst."""
