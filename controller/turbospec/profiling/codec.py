@@ -13,11 +13,11 @@ import binascii
 import json
 import zlib
 from collections.abc import Sequence
-from math import log2
 from typing import Any
 
 from pydantic import ValidationError
 
+from turbospec.profiling.spread import farthest_first
 from turbospec.wire.latency import LatencyCell, LatencyFit
 from turbospec.wire.profile_result import ProfileResult
 
@@ -142,22 +142,9 @@ def _rounded(cell: LatencyCell) -> LatencyCell:
 
 
 def _groups(cells: Sequence[LatencyCell]) -> list[tuple[int, list[LatencyCell]]]:
-    """Cells by (batch, context, prefill), most telling point first, each with its place of first appearance.
-
-    Farthest-point order over the logarithms of the axes: any beginning of the list covers the grid evenly.
-    """
+    """Cells by (batch, context, prefill), most telling point first, each with its place of first appearance."""
     by_point: dict[tuple[int, int, int], list[LatencyCell]] = {}
     for cell in cells:
         by_point.setdefault((cell.batch, cell.context_tokens, cell.prefill_tokens), []).append(cell)
     points = list(by_point)
-    places = [tuple(log2(1 + axis) for axis in point) for point in points]
-    ordered: list[tuple[int, list[LatencyCell]]] = []
-    distance = [float("inf")] * len(points)
-    index = min(range(len(points)), key=lambda i: points[i])
-    for _ in points:
-        ordered.append((index, by_point[points[index]]))
-        for i, place in enumerate(places):
-            distance[i] = min(distance[i], sum(abs(a - b) for a, b in zip(place, places[index], strict=True)))
-        distance[index] = -1.0
-        index = max(range(len(points)), key=distance.__getitem__)
-    return ordered
+    return [(index, by_point[points[index]]) for index in farthest_first(points)]

@@ -17,7 +17,10 @@ class EngineInfo(LenientModel):
 
 
 class EngineLimits(LenientModel):
-    """What start-up fixed. ``allowed_draft_tokens``: the K whose graphs were captured (all K where none are)."""
+    """What start-up fixed. ``allowed_draft_tokens``: the K whose graphs were captured (all K where none are).
+
+    ``graph_sizes`` are the captured batch sizes in tokens; empty where nothing is captured or it is not known.
+    """
 
     max_num_seqs: int
     max_num_batched_tokens: int
@@ -25,6 +28,7 @@ class EngineLimits(LenientModel):
     max_draft_tokens: int
     allowed_draft_tokens: list[int]
     kv_cache_tokens: int
+    graph_sizes: list[int] = Field(default_factory=list)
 
 
 class Unsupported(LenientModel):

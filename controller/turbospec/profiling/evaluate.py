@@ -1,0 +1,108 @@
+"""From step records to a latency profile. Pure."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean, median
+
+from turbospec.control.latency import (
+    FitCoefficients,
+    ImpossibleFitError,
+    LatencyModel,
+    MeasuredCell,
+    StepSample,
+    build_latency_model,
+    fit_latency,
+    hold_out_error,
+)
+from turbospec.control.step import StepRecord
+from turbospec.profiling.grid import CellPlan
+from turbospec.profiling.measure import is_clean
+
+OUTLIER_DEVIATIONS = 5.0
+"""Steps farther above their cell's median than this many standard deviations (1.4826 median absolute deviations) are
+hiccups of the machine, not costs of the step. Only above: nothing makes a step shorter than its work."""
+OUTLIER_MARGIN = 1.2
+"""Never closer than this to the median, so that a very quiet cell does not lose its ordinary noise."""
+FEWEST_SAMPLES = 3
+"""Steps below which a median says nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What the run found out. ``hold_out_error`` is the median relative error of the fit on cells it has not seen."""
+
+    model: LatencyModel
+    hold_out_error: float
+
+
+class TooFewSamplesError(ValueError):
+    """The run saw too few usable steps; the message says of what."""
+
+
+def evaluate(records: Mapping[CellPlan, Sequence[StepRecord]], draft_tokens: Sequence[int]) -> Profile:
+    """Cells, fit and hold-out error from all that was recorded in each cell of the plan.
+
+    Each step is first scaled, by the ratio of fitted times, from its own composition to its cell's (full drafts, mean
+    context of the cell); the cell's time is the median of what is left without outliers. A cell in which some K has
+    fewer than three steps is left out whole, so that K are always compared at equal batch and context. Raises
+    TooFewSamplesError, or ImpossibleFitError or InvalidProfileError of ``turbospec.control.latency``.
+    """
+    samples = [sample for cell in records.values() for sample in _samples(cell)]
+    if not samples:
+        raise TooFewSamplesError("the engine reported no step with a usable duration")
+    rough = fit_latency(samples)
+    cells = [cell for plan, seen in records.items() for cell in _cells(plan, seen, draft_tokens, rough)]
+    if not cells:
+        raise TooFewSamplesError(
+            f"no cell has {FEWEST_SAMPLES} clean steps for each K of {', '.join(map(str, draft_tokens))}: "
+            "the run was too short, or the drafter proposes almost nothing"
+        )
+    medians = [replace(cell.sample(), weight=cell.samples) for cell in cells]
+    fit = fit_latency([*medians, *(sample for sample in samples if sample.prefill_tokens)])
+    try:
+        error = hold_out_error(medians)
+    except ImpossibleFitError as reason:
+        raise TooFewSamplesError(f"too few cells were measured to check the fit: {reason}") from reason
+    return Profile(build_latency_model(cells, fit), error)
+
+
+def without_outliers(seconds: Sequence[float]) -> list[float]:
+    """The durations that are no hiccups."""
+    middle = median(seconds)
+    deviation = 1.4826 * median(abs(value - middle) for value in seconds)
+    limit = max(middle + OUTLIER_DEVIATIONS * deviation, middle * OUTLIER_MARGIN)
+    return [value for value in seconds if value <= limit]
+
+
+def _samples(records: Iterable[StepRecord]) -> list[StepSample]:
+    """What the fit learns from: every timed step in which K was settled, full drafts or not."""
+    return [
+        StepSample(
+            decodes=record.decodes,
+            draft_tokens=record.interval_draft_tokens,
+            verified_draft_tokens=record.verified_draft_tokens,
+            prefill_tokens=record.prefill_tokens,
+            kv_tokens=record.kv_tokens,
+            seconds=record.interval_seconds,
+        )
+        for record in records
+        if record.interval_seconds is not None and record.decided_draft_tokens == record.interval_draft_tokens
+    ]
+
+
+def _cells(
+    plan: CellPlan, records: Sequence[StepRecord], draft_tokens: Sequence[int], fit: FitCoefficients
+) -> list[MeasuredCell]:
+    """One cell per K at the plan's batch and the mean context seen; none where a K has too few steps."""
+    clean = {k: [record for record in records if is_clean(record, plan.batch, k)] for k in draft_tokens}
+    if any(len(steps) < FEWEST_SAMPLES for steps in clean.values()):
+        return []
+    context = fmean(record.kv_tokens / plan.batch for steps in clean.values() for record in steps)
+    cells = []
+    for k, steps in clean.items():
+        cell = MeasuredCell(plan.batch, round(context), k, prefill_tokens=0, seconds=1.0, samples=len(steps))
+        nominal = fit.seconds(cell.sample())
+        scaled = [sample.seconds * nominal / fit.seconds(sample) for sample in _samples(steps)]
+        kept = without_outliers(scaled)
+        cells.append(replace(cell, seconds=median(kept), samples=len(kept)))
+    return cells

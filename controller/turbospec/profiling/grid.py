@@ -1,0 +1,89 @@
+"""Which cells a profiling run measures, and in which order. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from turbospec.profiling.spread import farthest_first
+
+SHORTEST_CONTEXT = 128
+LONGEST_CONTEXT = 8192
+"""Prompts beyond this cost more prefill time than a five-minute run has; the fit carries on from there."""
+CONTEXT_RATIO = 8
+OUTPUT_TOKENS = 384
+"""Enough decoding for several blocks of every K in one wave, little enough that the context hardly grows."""
+SHORTEST_REQUEST = 48
+"""Prompt and output tokens below which a wave of requests ends before a block of steps can be measured."""
+USABLE_KV_SHARE = 0.9
+"""The rest is for partly filled blocks and for the slots vLLM reserves for drafts."""
+MOST_DRAFT_LENGTHS = 6
+"""K values measured in a cell; with more, each would get too few steps, and the fit interpolates between them."""
+
+
+@dataclass(frozen=True, slots=True)
+class SweepLimits:
+    """What the engine allows, as it reports it. ``graph_sizes`` are captured batch sizes in tokens, where known."""
+
+    max_num_seqs: int
+    max_model_len: int
+    kv_cache_tokens: int
+    allowed_draft_tokens: tuple[int, ...]
+    graph_sizes: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CellPlan:
+    """One cell: ``batch`` requests with this prompt, decoding at most ``output_tokens`` each, every K interleaved."""
+
+    batch: int
+    prompt_tokens: int
+    output_tokens: int
+
+
+def draft_lengths(allowed: Sequence[int]) -> tuple[int, ...]:
+    """The K to measure: all that are allowed where they are few, else the smallest and largest and some between."""
+    ks = sorted(set(allowed))
+    if len(ks) <= MOST_DRAFT_LENGTHS:
+        return tuple(ks)
+    return tuple(sorted(ks[index] for index in farthest_first([(k,) for k in ks])[:MOST_DRAFT_LENGTHS]))
+
+
+def plan_sweep(limits: SweepLimits) -> tuple[CellPlan, ...]:
+    """All cells, coarse first: stopping after any number of them leaves a profile that covers the range evenly.
+
+    Empty where the KV cache does not hold even one short request.
+    """
+    cells = [
+        CellPlan(batch, prompt, output)
+        for batch in _batches(limits)
+        for prompt, output in _contexts(_room(limits, batch), limits)
+    ]
+    return tuple(cells[index] for index in farthest_first([(cell.batch, cell.prompt_tokens) for cell in cells]))
+
+
+def _batches(limits: SweepLimits) -> list[int]:
+    """Powers of two, the maximum, and the first batch beyond the largest captured graph for each K."""
+    batches = {limits.max_num_seqs} | {2**power for power in range(limits.max_num_seqs.bit_length())}
+    if limits.graph_sizes:
+        batches |= {max(limits.graph_sizes) // (k + 1) + 1 for k in draft_lengths(limits.allowed_draft_tokens)}
+    return sorted(batch for batch in batches if 1 <= batch <= limits.max_num_seqs)
+
+
+def _room(limits: SweepLimits, batch: int) -> int:
+    """Tokens that one of ``batch`` equal requests may grow to without preemption or the model's end in sight."""
+    most_drafts = max(limits.allowed_draft_tokens)
+    shared = int(limits.kv_cache_tokens * USABLE_KV_SHARE) // batch - most_drafts
+    return min(shared, limits.max_model_len - most_drafts - 1)
+
+
+def _contexts(room: int, limits: SweepLimits) -> list[tuple[int, int]]:
+    """(prompt, output) tokens of the contexts that fit ``room``; one shorter than all of them where none fits."""
+    if room < SHORTEST_REQUEST:
+        return []
+    longest = min(LONGEST_CONTEXT, limits.max_model_len // 2)
+    wanted = [SHORTEST_CONTEXT]
+    while wanted[-1] * CONTEXT_RATIO <= longest:
+        wanted.append(wanted[-1] * CONTEXT_RATIO)
+    if wanted[-1] * 2 <= longest:
+        wanted.append(longest)
+    fitting = [prompt for prompt in wanted if prompt * 3 // 2 <= room] or [room // 2]
+    return [(prompt, min(OUTPUT_TOKENS, room - prompt)) for prompt in fitting]

@@ -1,0 +1,153 @@
+"""Measures one cell of the sweep: a wave of equal requests decodes while K goes round its values in short blocks."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from turbospec.control.step import StepRecord
+from turbospec.profiling.client import ControlClient, EngineError, completion_body
+from turbospec.profiling.grid import CellPlan
+from turbospec.profiling.load import LoadGenerator, Wave
+from turbospec.profiling.prompts import Corpus
+
+BLOCK_STEPS = 5
+"""Usable steps of one K before the next. Short, so that the machine's drift falls on all K alike."""
+SETTLING_STEPS = 1
+"""Steps left out after a change of K, beside those that still verify the drafts of the K before."""
+MOST_STEPS_PER_BLOCK = 4 * BLOCK_STEPS
+"""Pure-decode steps after which a block ends though the drafter has yielded too few full drafts."""
+FULL_WIDTH = 0.75
+"""Share of ``batch * K`` drafts from which a step counts for its cell; the fit corrects it to full width."""
+STALLED_SECONDS = 120.0
+"""Without a single finished step for this long, the engine hangs: the longest prefill chunk takes a few seconds."""
+LONGEST_NAP_SECONDS = 0.5
+
+
+class CellError(Exception):
+    """This cell cannot be measured, others may be; the message says why."""
+
+
+def is_clean(record: StepRecord, batch: int, draft_tokens: int) -> bool:
+    """Whether the step tells what ``batch`` decodes at this K cost: nothing else in it, K settled, drafts there."""
+    return (
+        is_pure_decode(record, batch)
+        and record.decided_draft_tokens == record.interval_draft_tokens == draft_tokens
+        and record.verified_draft_tokens >= FULL_WIDTH * batch * draft_tokens
+    )
+
+
+def is_pure_decode(record: StepRecord, batch: int) -> bool:
+    """Whether the step held ``batch`` decodes and no prefill, and its interval holds this step only."""
+    return record.interval_seconds is not None and record.prefill_tokens == 0 and record.decodes == batch
+
+
+@dataclass(slots=True)
+class _Block:
+    """Steps of one K seen so far, over as many waves as it takes."""
+
+    batch: int
+    draft_tokens: int
+    clean: int = 0
+    decodes: int = 0
+
+    def add(self, record: StepRecord) -> None:
+        self.decodes += is_pure_decode(record, self.batch)
+        self.clean += is_clean(record, self.batch, self.draft_tokens)
+
+    def wants_more(self) -> bool:
+        """Not once there are enough clean steps, nor where the drafter yields too little to ever get them."""
+        return self.clean < BLOCK_STEPS and self.decodes < MOST_STEPS_PER_BLOCK
+
+
+@dataclass(slots=True)
+class Meter:
+    """Drives one engine through cells. ``serial`` numbers prompts so that none is ever sent twice."""
+
+    control: ControlClient
+    load: LoadGenerator
+    corpus: Corpus
+    model: str
+    max_num_seqs: int
+    serial: int = 0
+    clock: Callable[[], float] = time.monotonic
+    nap: Callable[[float], None] = time.sleep
+    _since: int = field(default=0, init=False)
+    _step_seconds: float = field(default=0.02, init=False)
+
+    def measure(self, plan: CellPlan, draft_tokens: Sequence[int], rounds: int, deadline: float) -> list[StepRecord]:
+        """Step records of ``rounds`` rounds over all K, or of fewer where the clock passes ``deadline``.
+
+        K rises in one round and falls in the next, so that a growing context weighs on all K alike. The records of
+        settling steps are left out, those of prefill steps (for the fit) and of partly filled drafts are not.
+        CellError where vLLM refuses the requests, EngineError where it hangs or is gone.
+        """
+        kept: list[StepRecord] = []
+        ramp = min(draft_tokens)
+        wave = self._wave(plan, ramp, kept)
+        for turn in range(rounds):
+            for k in draft_tokens if turn % 2 == 0 else reversed(draft_tokens):
+                block = _Block(plan.batch, k)
+                while block.wants_more() and self.clock() < deadline:
+                    if wave.ended:
+                        wave = self._wave(plan, ramp, kept)
+                    self._decode(block, wave, kept, deadline)
+        return kept
+
+    def _decode(self, block: "_Block", wave: Wave, kept: list[StepRecord], deadline: float) -> None:
+        """Lets the wave decode at the block's K until the block has what it wants or the wave ends."""
+        self.control.force(block.draft_tokens, self.max_num_seqs)
+        settled = 0
+        while block.wants_more() and not wave.ended and self.clock() < deadline:
+            missing = BLOCK_STEPS - block.clean + (0 if settled else SETTLING_STEPS + 1)
+            for record in self._next_records(missing, wave):
+                if not record.decided_draft_tokens == record.interval_draft_tokens == block.draft_tokens:
+                    continue
+                settled += 1
+                if settled > SETTLING_STEPS:
+                    kept.append(record)
+                    block.add(record)
+
+    def _wave(self, plan: CellPlan, k: int, kept: list[StepRecord]) -> Wave:
+        """Starts the cell's requests and waits until all of them decode. K stays the same meanwhile."""
+        self.control.force(k, self.max_num_seqs)
+        bodies = [
+            completion_body(self.model, self.corpus.prompt(self.serial + index, plan.prompt_tokens), plan.output_tokens)
+            for index in range(plan.batch)
+        ]
+        self.serial += plan.batch
+        self.load.stop()
+        self._next_records(0, None)
+        wave = self.load.start(bodies)
+        prefilled = 0
+        while not wave.ended:
+            for record in self._next_records(1, wave):
+                prefilled += record.prefill_tokens
+                if record.prefill_tokens and record.decided_draft_tokens == record.interval_draft_tokens:
+                    kept.append(record)
+                # Requests of the wave before may still be in a step: this one is complete when its prompts were read.
+                if prefilled * 2 > plan.batch * plan.prompt_tokens and is_pure_decode(record, plan.batch):
+                    return wave
+        self._check(wave)
+        raise CellError(
+            f"a request ended before all {plan.batch} were decoding: {plan.output_tokens} output tokens are too few"
+        )
+
+    def _next_records(self, steps: int, wave: Wave | None) -> list[StepRecord]:
+        """Records since the last call, after about the time of ``steps`` steps; waits for one where ``wave`` runs."""
+        give_up = self.clock() + STALLED_SECONDS
+        while True:
+            self.nap(min(LONGEST_NAP_SECONDS, steps * self._step_seconds))
+            records, self._since = self.control.steps(self._since)
+            intervals = [record.interval_seconds for record in records if record.interval_seconds is not None]
+            if intervals:
+                self._step_seconds = sorted(intervals)[len(intervals) // 2]
+            if records or wave is None or wave.ended:
+                if wave is not None:
+                    self._check(wave)
+                return records
+            if self.clock() > give_up:
+                raise EngineError(f"the engine has finished no step for {STALLED_SECONDS:.0f} seconds")
+
+    def _check(self, wave: Wave) -> None:
+        if wave.failure:
+            raise CellError(wave.failure)

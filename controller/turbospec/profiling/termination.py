@@ -1,0 +1,36 @@
+"""The container's termination message, written so that whatever ends the run, the message says something true."""
+
+import logging
+from pathlib import Path
+
+from turbospec.profiling.codec import encode, encode_failure
+from turbospec.wire.profile_result import ProfileResult
+
+logger = logging.getLogger(__name__)
+
+
+class TerminationLog:
+    """The file that the kubelet turns into the message of the ended container."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def expect(self, reason: str) -> None:
+        """What the message is if the container ends now, without another word: vLLM may die at any time."""
+        self._write(encode_failure(reason))
+
+    def fail(self, reason: str) -> None:
+        """Why there is no profile."""
+        logger.error("profiling failed: %s", reason)
+        self._write(encode_failure(reason))
+
+    def succeed(self, result: ProfileResult) -> None:
+        """The profile. CodecError where it cannot be made to fit, OSError where the file cannot be written."""
+        self._path.write_text(encode(result), encoding="ascii")
+
+    def _write(self, message: str) -> None:
+        try:
+            # In place: the kubelet reads the very file that it mounted.
+            self._path.write_text(message, encoding="ascii")
+        except OSError as error:
+            logger.warning("the termination message cannot be written to %s: %s", self._path, error)

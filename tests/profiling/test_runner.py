@@ -1,0 +1,112 @@
+"""The whole run against an engine over real HTTP: what comes out is what the engine's step times are made of."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.profiling.fake_engine import IDENTITY, TOKEN, FakeEngine, serve, step_seconds
+from turbospec.profiling import runner
+from turbospec.profiling.codec import ReportedFailureError, decode
+from turbospec.wire.engine_state import Unsupported
+from turbospec.wire.profile_result import ProfileResult
+
+
+def run(engine: FakeEngine, folder: Path, monkeypatch: pytest.MonkeyPatch, **environment: str) -> tuple[int, str]:
+    """Exit status and termination message of a run against ``engine``."""
+    message = folder / "termination-log"
+    with serve(engine) as port:
+        variables = {
+            "TURBOSPEC_TOKEN": TOKEN, "TURBOSPEC_PROFILE_PORT": str(port), "TURBOSPEC_CONTROL_PORT": str(port),
+            "TURBOSPEC_TERMINATION_LOG": str(message), "TURBOSPEC_PROFILE_SECONDS": "15",
+        }  # fmt: skip
+        for name, value in (variables | environment).items():
+            monkeypatch.setenv(name, value)
+        status = runner.main()
+    return status, message.read_text()
+
+
+def relative_errors(result: ProfileResult) -> list[float]:
+    """Each cell's time against the truth at the cell's own composition."""
+    errors = []
+    for cell in result.cells:
+        b, k = cell.batch, cell.draft_tokens
+        truth = step_seconds(b, b * k, 0, b * cell.context_tokens, k)
+        errors.append(abs(cell.microseconds * 1e-6 / truth - 1.0))
+    return errors
+
+
+def test_recovers_the_step_times_of_the_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every cell is within 2% of the truth, the range is covered, and K are compared at equal batch and context."""
+    engine = FakeEngine()
+    status, text = run(engine, tmp_path, monkeypatch)
+    result = decode(text)
+    assert status == 0
+    assert max(relative_errors(result)) < 0.02
+    assert {cell.batch for cell in result.cells} == {1, 2, 4, 8}
+    points = {(cell.batch, cell.context_tokens) for cell in result.cells}
+    assert len(result.cells) == 4 * len(points)
+    assert result.hold_out_error_permille <= 20
+    assert result.identity == IDENTITY
+    assert result.kv_cache_tokens == engine.kv_cache_tokens
+
+
+def test_no_prompt_is_sent_twice_and_none_starts_like_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prefix caching would make the measured prompts free: the first block of each is its own."""
+    engine = FakeEngine(max_num_seqs=4)
+    run(engine, tmp_path, monkeypatch, TURBOSPEC_PROFILE_SECONDS="10")
+    measured = [prompt[:16] for prompt in engine.prompts if len(prompt) >= 100]
+    assert len(measured) > 10
+    assert len(set(measured)) == len(measured)
+
+
+def test_hiccups_and_partial_drafts_do_not_move_the_cells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One step in fifteen takes five times as long and one draft in some is short: cells stay within 3%."""
+    short = iter(range(10**9))
+    engine = FakeEngine(
+        noise=lambda seq: 5.0 if seq % 15 == 7 else 1.0 + 0.01 * (seq * 7919 % 11 - 5) / 5,
+        yield_of=lambda k: max(0, k - 1) if next(short) % 9 == 0 else k,
+    )
+    status, text = run(engine, tmp_path, monkeypatch)
+    assert status == 0
+    assert max(relative_errors(decode(text))) < 0.03
+
+
+def test_a_small_kv_cache_is_measured_with_short_requests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where eight requests share 1,000 tokens, all batches are still measured, without overfilling the cache."""
+    engine = FakeEngine(kv_cache_tokens=1000, max_num_seqs=8)
+    status, text = run(engine, tmp_path, monkeypatch)
+    result = decode(text)
+    assert status == 0
+    assert {cell.batch for cell in result.cells} == {1, 2, 4, 8}
+    assert max(record.kv_tokens for record in engine.records) <= 1000
+
+
+@pytest.mark.parametrize(
+    ("engine", "environment", "reason"),
+    [
+        (
+            FakeEngine(unsupported=Unsupported(code="DataParallel", message="ranks would wait")),
+            {},
+            r"cannot be steered: ranks would wait \(DataParallel\)",
+        ),
+        (FakeEngine(kv_cache_tokens=40), {}, "KV cache of 40 tokens holds no request worth measuring"),
+        (FakeEngine(refuse="prompt too long"), {}, "vLLM last refused: vLLM answered HTTP/1.0 400 .*: prompt too long"),
+        (FakeEngine(yield_of=lambda _k: 0), {}, "no cell has 3 clean steps.*proposes almost nothing"),
+        (FakeEngine(), {"TURBOSPEC_PROFILE_SECONDS": "soon"}, "TURBOSPEC_PROFILE_SECONDS is 'soon', expected a number"),
+        (FakeEngine(), {"TURBOSPEC_TOKEN": "wrong"}, "runtime does not answer in the engine: .* 401"),
+        (
+            FakeEngine(),
+            {"TURBOSPEC_PROFILE_PORT": "1", "TURBOSPEC_PROFILE_START_SECONDS": "1"},
+            "vLLM did not answer /health on port 1 within 1 s",
+        ),
+    ],
+)  # fmt: skip
+def test_a_failed_run_says_why(
+    engine: FakeEngine, environment: dict[str, str], reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exit status 1, and one line of reason in the termination message."""
+    monkeypatch.setattr(runner, "CONTROL_SECONDS", 0.5)
+    status, text = run(engine, tmp_path, monkeypatch, **{"TURBOSPEC_PROFILE_SECONDS": "6"} | environment)
+    assert status == 1
+    with pytest.raises(ReportedFailureError, match=reason):
+        decode(text)
