@@ -1,0 +1,250 @@
+"""Carries out what the fleet loop decided. Every effect is idempotent; one that fails is decided again next round."""
+
+import asyncio
+import logging
+import socket
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from turbospec.fleet.effects import (
+    CreateProfilingJob,
+    Effect,
+    EmitEvent,
+    EnsureRuntime,
+    HarvestProfile,
+    PushControl,
+    SetPolicyStatus,
+)
+from turbospec.wire.control_document import AcceptancePrior, ControlDocument, ControlMode, PolicyReference, TableRow
+from turbospec.wire.latency import from_model
+from turbospec_operator import manifests
+from turbospec_operator.cluster import (
+    CONFIG_MAPS,
+    EVENTS,
+    JOBS,
+    PODS,
+    POLICIES,
+    PROFILES,
+    ApiError,
+    Cluster,
+    DeniedError,
+    ExistsError,
+    Kind,
+    NotFoundError,
+)
+from turbospec_operator.engines import EngineClient, EngineError
+from turbospec_operator.job_manifest import ManifestError, profiling_job
+from turbospec_operator.metrics import Metrics
+from turbospec_operator.observe import Observation, Observer
+from turbospec_operator.runtime_bundle import build_runtime_zip, config_map_manifest
+from turbospec_operator.wording import one_line
+
+log = logging.getLogger(__name__)
+
+RUNTIME_CHECK_SECONDS = 60.0
+"""How often a namespace's runtime ConfigMap is looked for again: somebody may have deleted it."""
+
+
+class EffectError(Exception):
+    """An effect cannot be carried out now; the message is one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one effect went.
+
+    ``denied`` names the permission that is missing. ``refusal`` is why an engine did not want a document that it has
+    read, ``refused_token`` says that it did not get that far.
+    """
+
+    error: str | None = None
+    denied: str | None = None
+    refusal: str | None = None
+    refused_token: bool = False
+
+    @property
+    def unreached(self) -> bool:
+        """Whether the effect must be decided again: it failed, and not because an engine did not want it."""
+        return self.error is not None and self.refusal is None
+
+
+class Applier:
+    """Carries out effects, all of a round at once; a failure of one never holds up another."""
+
+    def __init__(self, cluster: Cluster, engines: EngineClient, observer: Observer, metrics: Metrics) -> None:
+        self._cluster = cluster
+        self._engines = engines
+        self._observer = observer
+        self._metrics = metrics
+        self._runtime: bytes | None = None
+        self._runtimes: dict[str, float] = {}
+        self._said: dict[str, str] = {}
+
+    async def apply(self, effects: Sequence[Effect], observation: Observation) -> tuple[Outcome, ...]:
+        """Carry out a round's effects; outcomes are in their order. Raises nothing for what the cluster answers."""
+        outcomes = await asyncio.gather(*(self._one(effect, observation) for effect in effects))
+        for effect, outcome in zip(effects, outcomes, strict=True):
+            self._metrics.effect(type(effect).__name__, "failed" if outcome.error else "done")
+            self._say(describe(effect), outcome.error)
+        current = {describe(effect) for effect in effects}
+        self._said = {what: error for what, error in self._said.items() if what in current}
+        return tuple(outcomes)
+
+    async def _one(self, effect: Effect, observation: Observation) -> Outcome:
+        try:
+            await self._carry_out(effect, observation)
+        except DeniedError as error:
+            return Outcome(str(error), f"{error.verb} {error.resource} in {error.where}: {consequence(effect)}")
+        except EngineError as error:
+            return Outcome(str(error), refusal=error.refusal, refused_token=error.status == 401)
+        except (ApiError, EffectError, ManifestError) as error:
+            return Outcome(str(error))
+        except ValidationError as error:
+            return Outcome(f"cannot be written: {one_line(error)}")
+        return Outcome()
+
+    async def _carry_out(self, effect: Effect, observation: Observation) -> None:
+        match effect:
+            case PushControl():
+                await self._push(effect, observation)
+            case EnsureRuntime():
+                await self._ensure_runtime(effect)
+            case CreateProfilingJob():
+                await self._create_job(effect, observation)
+            case HarvestProfile():
+                await self._harvest(effect, observation)
+            case SetPolicyStatus():
+                await self._set_status(effect, observation)
+            case EmitEvent():
+                await self._emit(effect, observation)
+
+    def _say(self, what: str, error: str | None) -> None:
+        """One log line per change: an effect that fails every 2 s would bury everything else."""
+        if error is None:
+            if self._said.pop(what, None) is not None:
+                log.info("%s: works again", what)
+        elif self._said.get(what) != error:
+            self._said[what] = error
+            log.warning("%s: %s", what, error)
+
+    async def _push(self, effect: PushControl, observation: Observation) -> None:
+        endpoint = observation.endpoints.get(effect.engine.uid)
+        if endpoint is None:
+            raise EffectError("the engine has no address any more")
+        await self._engines.put_control(endpoint, control_document(effect, observation.snapshot.epoch))
+
+    async def _ensure_runtime(self, effect: EnsureRuntime) -> None:
+        checked = self._runtimes.get(effect.namespace)
+        if checked is not None and time.monotonic() - checked < RUNTIME_CHECK_SECONDS:
+            return
+        if self._runtime is None:
+            self._runtime = await asyncio.to_thread(build_runtime_zip)
+        manifest = config_map_manifest(effect.namespace, self._runtime)
+        try:
+            await self._cluster.get(CONFIG_MAPS, effect.namespace, manifest["metadata"]["name"])
+        except NotFoundError:
+            await self._create(CONFIG_MAPS, effect.namespace, manifest)
+        self._runtimes[effect.namespace] = time.monotonic()
+
+    async def _create_job(self, effect: CreateProfilingJob, observation: Observation) -> None:
+        spec = observation.specs.get((effect.namespace, effect.policy))
+        if spec is None:
+            raise EffectError(f"policy {effect.policy} is gone")
+        pod = await self._cluster.get(PODS, effect.namespace, effect.template_pod)
+        manifest = profiling_job(effect, pod, port=spec.engine.port, container=spec.engine.container)
+        if await self._create(JOBS, effect.namespace, manifest):
+            log.info("created profiling Job %s/%s from pod %s", effect.namespace, effect.name, effect.template_pod)
+
+    async def _harvest(self, effect: HarvestProfile, observation: Observation) -> None:
+        measured = observation.results.get((effect.namespace, effect.job))
+        if measured is None:
+            raise EffectError(f"Job {effect.job} has left no result")
+        jobs = observation.snapshot.jobs
+        finished = [job.finished_seconds for job in jobs if (job.namespace, job.name) == (effect.namespace, effect.job)]
+        manifest = manifests.profile(effect, measured, finished[0] if finished else None)
+        if await self._create(PROFILES, effect.namespace, manifest):
+            log.info("harvested Job %s/%s into profile %s", effect.namespace, effect.job, effect.profile)
+        self._observer.expire()
+
+    async def _set_status(self, effect: SetPolicyStatus, observation: Observation) -> None:
+        current = observation.statuses.get((effect.namespace, effect.name), {})
+        wanted = manifests.policy_status(effect, current, observation.snapshot.now_seconds)
+        self._metrics.policy_status(effect)
+        patch = manifests.status_patch(wanted, current)
+        if patch is None:
+            return
+        # The uid makes the API server refuse a patch meant for a policy that was deleted and made anew.
+        body = {"metadata": {"uid": effect.uid}, **patch}
+        patched = await self._cluster.patch_status(POLICIES, effect.namespace, effect.name, body)
+        self._observer.remember_status(effect.namespace, effect.name, patched)
+
+    async def _emit(self, effect: EmitEvent, observation: Observation) -> None:
+        body = manifests.event(effect, socket.gethostname(), observation.snapshot.now_seconds)
+        await self._cluster.create(EVENTS, effect.namespace, body)
+
+    async def _create(self, kind: Kind, namespace: str, manifest: dict[str, Any]) -> bool:
+        """Create, unless it is there: names are deterministic, so what has the name is the thing. True if created."""
+        try:
+            await self._cluster.create(kind, namespace, manifest)
+        except ExistsError:
+            return False
+        return True
+
+
+def control_document(effect: PushControl, epoch: int) -> ControlDocument:
+    """The document as engines read it."""
+    table = effect.table
+    return ControlDocument(
+        id=effect.document_id,
+        epoch=epoch,
+        mode=ControlMode.LOCAL if table is None else ControlMode.TABLE,
+        allowed_draft_tokens=sorted(set(effect.allowed_draft_tokens)),
+        table=None
+        if table is None
+        else [TableRow(from_batch=r.from_batch, to_batch=r.to_batch, draft_tokens=r.draft_tokens) for r in table],
+        latency=None if effect.latency is None else from_model(effect.latency),
+        acceptance_prior=[AcceptancePrior(acceptance=p.acceptance, samples=p.samples) for p in effect.prior] or None,
+        policy=PolicyReference(
+            namespace=effect.policy_namespace, name=effect.policy_name, generation=effect.policy_generation
+        ),
+        reason=effect.reason,
+        ttl_seconds=effect.ttl_seconds,
+    )
+
+
+def describe(effect: Effect) -> str:
+    """What an effect is about, in a few words."""
+    match effect:
+        case PushControl():
+            return f"control document for {effect.engine.namespace}/{effect.engine.pod}"
+        case EnsureRuntime():
+            return f"runtime ConfigMap in {effect.namespace}"
+        case CreateProfilingJob():
+            return f"profiling Job {effect.namespace}/{effect.name}"
+        case HarvestProfile():
+            return f"profile {effect.namespace}/{effect.profile}"
+        case SetPolicyStatus():
+            return f"status of policy {effect.namespace}/{effect.name}"
+        case EmitEvent():
+            return f"event on policy {effect.namespace}/{effect.policy}"
+
+
+def consequence(effect: Effect) -> str:
+    """What does not happen for want of a permission."""
+    match effect:
+        case PushControl():
+            return "engines get no control documents"
+        case EnsureRuntime():
+            return "pods start without the runtime"
+        case CreateProfilingJob():
+            return "nothing is profiled"
+        case HarvestProfile():
+            return "measured profiles are not kept"
+        case SetPolicyStatus():
+            return "policy statuses are stale"
+        case EmitEvent():
+            return "no events are written"

@@ -1,0 +1,157 @@
+"""The fleet loop: observe, decide, apply, every few seconds and at once when a resource of ours changes."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from turbospec.fleet.decide import decide
+
+from turbospec.fleet.effects import Effect, PushControl
+from turbospec.fleet.memory import FleetMemory, forget
+from turbospec.fleet.snapshot import FleetSnapshot
+from turbospec_operator.apply import Applier, Outcome
+from turbospec_operator.cluster import ApiError, Cluster
+from turbospec_operator.identity import IdentityError, load_master_key, take_epoch
+from turbospec_operator.metrics import Metrics
+from turbospec_operator.observe import Observer
+from turbospec_operator.prometheus_load import PrometheusLoad
+
+log = logging.getLogger(__name__)
+
+SETTLE_SECONDS = 0.2
+"""Events come in bursts; a round waits this long after the first, so that one round sees them all."""
+
+LIVE_SECONDS = 60.0
+READY_SECONDS = 30.0
+"""Ages above which the last round, and the last successful list, count as too old. Several resyncs long each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Why the loop is not well; None where it is."""
+
+    not_live: str | None
+    not_ready: str | None
+
+
+class FleetLoop:
+    """One after the other, rounds that never end the loop: whatever goes wrong in one is said and counted."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        observer: Observer,
+        applier: Applier,
+        metrics: Metrics,
+        *,
+        namespace: str,
+        interval_seconds: float,
+        prometheus: PrometheusLoad | None = None,
+    ) -> None:
+        self._cluster = cluster
+        self._observer = observer
+        self._applier = applier
+        self._metrics = metrics
+        self._namespace = namespace
+        self._interval = interval_seconds
+        self._prometheus = prometheus
+        self._reading: asyncio.Task[None] | None = None
+        self._wake = asyncio.Event()
+        self._epoch: int | None = None
+        self._master_key: bytes | None = None
+        self._memory = FleetMemory()
+        self._denied: tuple[str, ...] = ()
+        self._refusals: dict[str, str] = {}
+        self._said: str | None = None
+        self._problem: str | None = "no round has been completed yet"
+        self._round_ended_at = time.monotonic()
+
+    def wake(self) -> None:
+        """A resource of ours has changed: look again, now."""
+        self._observer.expire()
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Rounds until cancelled."""
+        while True:
+            await self._guarded_round()
+            try:
+                async with asyncio.timeout(self._interval):
+                    await self._wake.wait()
+                    await asyncio.sleep(SETTLE_SECONDS)
+            except TimeoutError:
+                pass
+            self._wake.clear()
+
+    def health(self) -> Health:
+        """For the probes: live while rounds end, ready while the API server answers and the operator knows itself."""
+        now = time.monotonic()
+        age = now - self._round_ended_at
+        not_live = f"the last round ended {age:.0f} s ago" if age > LIVE_SECONDS else None
+        proven = self._observer.api_proven_at
+        if self._problem is not None:
+            return Health(not_live, self._problem)
+        if proven is None or now - proven > READY_SECONDS:
+            seen = "never" if proven is None else f"{now - proven:.0f} s ago"
+            return Health(not_live, f"the last successful list from the API server: {seen}")
+        return Health(not_live, None)
+
+    async def _guarded_round(self) -> None:
+        started = time.monotonic()
+        result, problem = "done", None
+        try:
+            await self._round()
+        except (ApiError, IdentityError) as error:
+            result, problem = "skipped", str(error)
+        except Exception as error:
+            # The loop's boundary: a defect in one round must not end control of the fleet.
+            result, problem = "error", f"round failed: {type(error).__name__}: {error}"
+            log.debug("round failed", exc_info=True)
+        self._problem = problem
+        self._round_ended_at = time.monotonic()
+        self._metrics.round_ended(result, self._round_ended_at - started)
+        if problem != self._said:
+            self._said = problem
+            if problem is None:
+                log.info("rounds are completed again")
+            else:
+                log.error("%s", problem)
+
+    async def _round(self) -> None:
+        if self._epoch is None:
+            self._epoch = await take_epoch(self._cluster, self._namespace)
+            log.info("operator epoch %d", self._epoch)
+        if self._master_key is None:
+            self._master_key = await load_master_key(self._cluster, self._namespace)
+        observation = await self._observer.observe(
+            epoch=self._epoch, master_key=self._master_key, denied=self._denied, refusals=self._refusals
+        )
+        self._metrics.observed(observation.snapshot)
+        effects, self._memory = decide(observation.snapshot, self._memory)
+        outcomes = await self._applier.apply(effects, observation)
+        unreached = (effect for effect, outcome in zip(effects, outcomes, strict=True) if outcome.unreached)
+        self._memory = forget(self._memory, unreached)
+        self._refusals = _refusals(self._refusals, effects, outcomes, observation.snapshot)
+        self._denied = tuple(dict.fromkeys(outcome.denied for outcome in outcomes if outcome.denied))
+        if observation.token_refused or any(outcome.refused_token for outcome in outcomes):
+            # The Secret may have been made anew: read it again before the next round.
+            self._master_key = None
+        if self._prometheus is not None and self._prometheus.due() and (self._reading is None or self._reading.done()):
+            # Beside the loop: a slow Prometheus must not slow down control.
+            self._reading = asyncio.create_task(self._prometheus.read(observation.snapshot))
+
+
+def _refusals(
+    known: Mapping[str, str], effects: Sequence[Effect], outcomes: Sequence[Outcome], snapshot: FleetSnapshot
+) -> dict[str, str]:
+    """Each engine's refusal of the last document put to it, by pod uid, for the pods that are still there."""
+    found = dict(known)
+    for effect, outcome in zip(effects, outcomes, strict=True):
+        if isinstance(effect, PushControl) and outcome.refusal is not None:
+            found[effect.engine.uid] = outcome.refusal
+        elif isinstance(effect, PushControl) and outcome.error is None:
+            found.pop(effect.engine.uid, None)
+    there = {pod.uid for pod in snapshot.pods}
+    return {uid: refusal for uid, refusal in found.items() if uid in there}

@@ -1,0 +1,138 @@
+"""The objects that the operator creates, built purely; the profiling Job's is in ``job_manifest``."""
+
+import datetime as dt
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from turbospec.fleet.effects import ConditionValue, EmitEvent, HarvestProfile, SetPolicyStatus
+from turbospec.wire.conditions import Condition
+from turbospec.wire.speculation_policy import EngineStatus, SpeculationPolicyStatus
+from turbospec.wire.speculation_profile import Provenance, SpeculationProfileSpec
+from turbospec_operator import names
+from turbospec_operator.views import Measured
+
+MAX_EVENT_NOTE = 1024
+"""The API server refuses longer notes."""
+
+MAX_ENGINE_ROWS = 64
+"""SpeculationPolicyStatus.engines holds no more."""
+
+
+def profile(effect: HarvestProfile, measured: Measured, measured_at: float | None) -> dict[str, Any]:
+    """The SpeculationProfile of a Job's result. It has no owner: what was measured outlives Job and policy."""
+    result = measured.result
+    spec = SpeculationProfileSpec(
+        key=result.identity.key(),
+        identity=result.identity,
+        cells=result.cells,
+        fit=result.fit,
+        hold_out_error_permille=result.hold_out_error_permille,
+        kv_cache_tokens=result.kv_cache_tokens,
+        provenance=Provenance(
+            node=measured.node,
+            job=effect.job,
+            image=measured.image,
+            measured_at=None if measured_at is None else timestamp(measured_at),
+            duration_seconds=result.duration_seconds,
+            runtime_version=result.runtime_version,
+        ),
+    )
+    return {
+        "apiVersion": names.API_VERSION,
+        "kind": "SpeculationProfile",
+        "metadata": {
+            "name": effect.profile,
+            "namespace": effect.namespace,
+            "labels": {names.LABEL_MANAGED_BY: "turbospec", names.LABEL_PROFILING_KEY: spec.key},
+        },
+        "spec": spec.model_dump(by_alias=True, exclude_none=True),
+    }
+
+
+def policy_status(effect: SetPolicyStatus, current: Mapping[str, Any], now_seconds: float) -> dict[str, Any]:
+    """The status to write. A condition keeps its lastTransitionTime as long as its status does not change."""
+    status = SpeculationPolicyStatus(
+        observed_generation=effect.observed_generation,
+        conditions=conditions(effect.conditions, current, effect.observed_generation, now_seconds),
+        pods=effect.pods,
+        controlled=effect.controlled,
+        profile=effect.profile,
+        draft_tokens=effect.draft_tokens,
+        engines=[
+            EngineStatus(
+                pod=each.pod,
+                node=each.node,
+                controlled=each.controlled,
+                draft_tokens=each.draft_tokens,
+                batch=each.batch,
+                acceptance_percent=each.acceptance_percent,
+                profile=each.profile,
+                reason=each.reason,
+                message=each.message[:1024],
+            )
+            for each in effect.engines[:MAX_ENGINE_ROWS]
+        ],
+    )
+    return status.model_dump(by_alias=True, exclude_none=True)
+
+
+def conditions(
+    wanted: Sequence[ConditionValue], current: Mapping[str, Any], generation: int, now_seconds: float
+) -> list[Condition]:
+    """Conditions with their times, by the Kubernetes API conventions."""
+    known = {each.get("type"): each for each in current.get("conditions") or []}
+    now = timestamp(now_seconds)
+    return [
+        Condition.model_validate(
+            {
+                "type": each.type,
+                "status": each.status,
+                "observedGeneration": generation,
+                "lastTransitionTime": _since(known.get(each.type) or {}, each.status, now),
+                "reason": each.reason,
+                "message": each.message[:4096],
+            }
+        )
+        for each in wanted
+    ]
+
+
+def _since(known: Mapping[str, Any], status: str, now: str) -> str:
+    return str(known["lastTransitionTime"]) if known.get("status") == status else now
+
+
+def status_patch(wanted: Mapping[str, Any], current: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The merge patch that makes ``current`` equal ``wanted``; None where it is so already."""
+    if wanted == current:
+        return None
+    return {"status": {**{name: None for name in current if name not in wanted}, **wanted}}
+
+
+def event(effect: EmitEvent, instance: str, now_seconds: float) -> dict[str, Any]:
+    """An events.k8s.io/v1 Event about a policy."""
+    moment = dt.datetime.fromtimestamp(now_seconds, dt.UTC)
+    return {
+        "apiVersion": "events.k8s.io/v1",
+        "kind": "Event",
+        "metadata": {"name": f"{effect.policy[:200]}.{uuid.uuid4().hex[:16]}", "namespace": effect.namespace},
+        "eventTime": moment.isoformat(timespec="microseconds").replace("+00:00", "Z"),
+        "reportingController": f"{names.GROUP}/operator",
+        "reportingInstance": instance[:128],
+        "action": "Reconcile",
+        "reason": effect.reason[:128],
+        "type": effect.type,
+        "note": effect.message[:MAX_EVENT_NOTE],
+        "regarding": {
+            "apiVersion": names.API_VERSION,
+            "kind": "SpeculationPolicy",
+            "namespace": effect.namespace,
+            "name": effect.policy,
+            "uid": effect.policy_uid,
+        },
+    }
+
+
+def timestamp(seconds: float) -> str:
+    """A Kubernetes timestamp: RFC 3339 in whole seconds, UTC."""
+    return dt.datetime.fromtimestamp(int(seconds), dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,25 @@
+"""The labels, annotations, variables and object names by which the operator, webhook and runtime know one another."""
+
+GROUP = "turbospec.io"
+API_VERSION = "turbospec.io/v1alpha1"
+
+LABEL_INJECT = "turbospec.io/inject"
+LABEL_PROFILING_KEY = "turbospec.io/profiling-key"
+LABEL_MANAGED_BY = "app.kubernetes.io/managed-by"
+
+ANNOTATION_INJECTED = "turbospec.io/injected"
+ANNOTATION_NOT_INJECTED = "turbospec.io/not-injected"
+ANNOTATION_NONCE = "turbospec.io/token-nonce"
+ANNOTATION_CONTAINER = "turbospec.io/container"
+ANNOTATION_ATTEMPT = "turbospec.io/attempt"
+
+ENV_TOKEN_SHA256 = "TURBOSPEC_TOKEN_SHA256"  # noqa: S105 the name of a variable, not a token
+ENV_CONTROL_PORT = "TURBOSPEC_CONTROL_PORT"
+ENV_PROFILE = "TURBOSPEC_PROFILE"
+ENV_PROFILE_PORT = "TURBOSPEC_PROFILE_PORT"
+ENV_PROFILE_DRAFT_TOKENS = "TURBOSPEC_PROFILE_DRAFT_TOKENS"
+
+OPERATOR = "turbospec-operator"
+LEASE = "turbospec-operator"
+MASTER_KEY_SECRET = "turbospec-master-key"  # noqa: S105 the name of an object, not a secret
+MASTER_KEY_FIELD = "key"

@@ -1,0 +1,215 @@
+"""Looks at the cluster and at every engine, and makes one FleetSnapshot of it."""
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from turbospec.fleet.snapshot import FleetSnapshot, JobView, PodView, PolicyView
+from turbospec.wire.speculation_policy import SpeculationPolicySpec
+from turbospec_operator import names, views
+from turbospec_operator.cluster import JOBS, PODS, POLICIES, PROFILES, ApiError, Cluster, DeniedError, Kind, Raw
+from turbospec_operator.engines import EngineClient, EngineEndpoint, EngineError
+from turbospec_operator.tokens import engine_token
+from turbospec_operator.views import Measured
+
+RESYNC_SECONDS = 10.0
+"""Policies and profiles are listed again after this long even where no watch event asked for it: kopf does not report
+what was deleted while its watch was broken."""
+
+CONSEQUENCES = {
+    "speculationpolicies.turbospec.io": "no policy is seen, nothing is governed",
+    "speculationprofiles.turbospec.io": "profiles are not seen",
+    "pods": "engines are not seen",
+    "jobs.batch": "profiling Jobs are not seen",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """A snapshot, and what carrying out its effects needs beside it. Keys are (namespace, name) or a pod's uid."""
+
+    snapshot: FleetSnapshot
+    endpoints: dict[str, EngineEndpoint]
+    specs: dict[tuple[str, str], SpeculationPolicySpec]
+    statuses: dict[tuple[str, str], Raw]
+    results: dict[tuple[str, str], Measured]
+    token_refused: bool
+
+
+@dataclass(slots=True)
+class _Round:
+    """What one round collects on the way."""
+
+    denied: list[str] = field(default_factory=list)
+    token_refused: bool = False
+
+
+@dataclass(slots=True)
+class _Cached:
+    """Objects of a kind, as last listed."""
+
+    items: list[Raw] = field(default_factory=list)
+    listed_at: float = 0.0
+    stale: bool = True
+
+
+class Observer:
+    """Takes snapshots. Unknown is never taken for empty: a list that fails for any reason but a missing permission
+    raises ApiError, and the round is not decided."""
+
+    def __init__(self, cluster: Cluster, engines: EngineClient, watch_namespace: str | None, engine_port: int) -> None:
+        self._cluster = cluster
+        self._engines = engines
+        self._namespace = watch_namespace
+        self._engine_port = engine_port
+        self._policies = _Cached()
+        self._profiles = _Cached()
+        self.api_proven_at: float | None = None
+
+    def expire(self) -> None:
+        """Policies or profiles have changed: list them anew in the next round."""
+        self._policies.stale = self._profiles.stale = True
+
+    async def observe(
+        self, *, epoch: int, master_key: bytes, denied: Sequence[str] = (), refusals: Mapping[str, str] | None = None
+    ) -> Observation:
+        """One snapshot.
+
+        ``denied`` are missing permissions that carrying out the last effects came upon, ``refusals`` the engines' own
+        reasons for not wanting the last document put to them, by pod uid.
+        """
+        collected = _Round()
+        policies = await self._cached(POLICIES, self._policies, collected)
+        profiles = await self._cached(PROFILES, self._profiles, collected)
+        policy_views = tuple(views.policy_view(each) for each in policies)
+        specs = {_key(raw): spec for raw in policies if not isinstance(spec := views.policy_spec(raw), str)}
+        jobs, results = await self._jobs(collected)
+        raw_pods = await self._pods(policy_views, collected)
+        endpoints = {
+            pod["metadata"]["uid"]: endpoint
+            for pod in raw_pods
+            if (endpoint := endpoint_of(pod, master_key, self._engine_port)) is not None
+        }
+        pods = await asyncio.gather(*(self._ask(pod, endpoints, collected) for pod in raw_pods))
+        snapshot = FleetSnapshot(
+            now_seconds=time.time(),
+            epoch=epoch,
+            policies=policy_views,
+            pods=tuple(replace(pod, refusal=(refusals or {}).get(pod.uid)) for pod in pods),
+            profiles=tuple(views.profile_view(each) for each in profiles),
+            jobs=jobs,
+            denied=tuple(dict.fromkeys([*collected.denied, *denied])),
+        )
+        statuses = {_key(raw): raw.get("status") or {} for raw in policies}
+        return Observation(snapshot, endpoints, specs, statuses, results, collected.token_refused)
+
+    def remember_status(self, namespace: str, name: str, patched: Raw) -> None:
+        """Keep what the API server answered to our status patch, so that the next round compares with it."""
+        items = self._policies.items
+        self._policies.items = [patched if _key(each) == (namespace, name) else each for each in items]
+
+    async def _cached(self, kind: Kind, cached: _Cached, collected: _Round) -> list[Raw]:
+        if cached.stale or time.monotonic() - cached.listed_at >= RESYNC_SECONDS:
+            # Cleared before asking, so that an event that comes meanwhile asks again.
+            cached.stale, cached.listed_at = False, time.monotonic()
+            try:
+                listed = await self._list(kind, self._namespace, None, collected)
+            except ApiError:
+                cached.stale = True
+                raise
+            cached.stale |= listed is None
+            cached.items = listed or []
+        return cached.items
+
+    async def _list(self, kind: Kind, namespace: str | None, labels: str | None, collected: _Round) -> list[Raw] | None:
+        """The objects, or None where we may not see them, which is noted."""
+        try:
+            items = await self._cluster.list(kind, namespace, labels)
+        except DeniedError as error:
+            collected.denied.append(f"list {error.resource} in {error.where}: {CONSEQUENCES[error.resource]}")
+            return None
+        self.api_proven_at = time.monotonic()
+        return items
+
+    async def _jobs(self, collected: _Round) -> tuple[tuple[JobView, ...], dict[tuple[str, str], Measured]]:
+        jobs = await self._list(JOBS, self._namespace, names.LABEL_PROFILING_KEY, collected)
+        if not jobs:
+            return (), {}
+        # Pods after Jobs: a Job that is complete has its pod's end in the newer list.
+        pods = await self._list(PODS, self._namespace, names.LABEL_PROFILING_KEY, collected)
+        found = []
+        results = {}
+        for job in jobs:
+            view, measured = views.job_view(job, None if pods is None else [pod for pod in pods if _owned(pod, job)])
+            found.append(view)
+            if measured is not None:
+                results[_key(job)] = measured
+        return tuple(found), results
+
+    async def _pods(self, policies: Sequence[PolicyView], collected: _Round) -> list[Raw]:
+        """Every pod that some policy selects, once."""
+        wanted = dict.fromkeys(
+            (policy.namespace, ",".join(f"{label}={value}" for label, value in policy.match_labels))
+            for policy in policies
+            if policy.invalid is None
+        )
+        lists = await asyncio.gather(*(self._list(PODS, where, labels, collected) for where, labels in wanted))
+        pods = {pod["metadata"]["uid"]: pod for found in lists for pod in found or []}
+        return [pod for pod in pods.values() if views.is_serving(pod)]
+
+    async def _ask(self, pod: Raw, endpoints: dict[str, EngineEndpoint], collected: _Round) -> PodView:
+        endpoint = endpoints.get(pod["metadata"]["uid"])
+        view = views.pod_view(pod, None, None)
+        if endpoint is None:
+            return replace(view, unreachable=_why_no_endpoint(pod) if view.injected else None)
+        try:
+            state = await self._engines.state(endpoint)
+        except EngineError as error:
+            collected.token_refused |= error.status == 401
+            return replace(view, unreachable=str(error))
+        return replace(view, report=views.engine_report(state))
+
+
+def endpoint_of(pod: Raw, master_key: bytes, default_port: int) -> EngineEndpoint | None:
+    """Where an injected pod's engine listens; None while it has no address or was not injected."""
+    annotations = pod["metadata"].get("annotations") or {}
+    status = pod.get("status") or {}
+    nonce = annotations.get(names.ANNOTATION_NONCE)
+    if names.ANNOTATION_INJECTED not in annotations or not nonce:
+        return None
+    if status.get("phase") != "Running" or not status.get("podIP"):
+        return None
+    token = engine_token(master_key, pod["metadata"]["namespace"], nonce)
+    return EngineEndpoint(status["podIP"], _control_port(pod, default_port), token)
+
+
+def _control_port(pod: Raw, default: int) -> int:
+    wanted = (pod["metadata"].get("annotations") or {}).get(names.ANNOTATION_CONTAINER)
+    for container in (pod.get("spec") or {}).get("containers") or []:
+        if wanted is not None and container.get("name") != wanted:
+            continue
+        for variable in container.get("env") or []:
+            text = str(variable.get("value", ""))
+            if variable.get("name") == names.ENV_CONTROL_PORT and text.isascii() and text.isdigit():
+                return int(text)
+    return default
+
+
+def _why_no_endpoint(pod: Raw) -> str:
+    status = pod.get("status") or {}
+    if names.ANNOTATION_NONCE not in (pod["metadata"].get("annotations") or {}):
+        return f"pod has no annotation {names.ANNOTATION_NONCE}; restart it"
+    if status.get("phase") != "Running":
+        return f"pod is {status.get('phase') or 'Pending'}"
+    return "pod has no address yet"
+
+
+def _owned(pod: Raw, job: Raw) -> bool:
+    """By uid: a Job that was deleted and made again has the name, and not the result, of the old one."""
+    owners = pod["metadata"].get("ownerReferences") or []
+    return any(owner.get("uid") == job["metadata"]["uid"] for owner in owners)
+
+
+def _key(raw: Raw) -> tuple[str, str]:
+    return raw["metadata"]["namespace"], raw["metadata"]["name"]

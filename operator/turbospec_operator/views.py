@@ -1,0 +1,246 @@
+"""Raw Kubernetes objects and engine states as the fleet snapshot's views. Pure; bad content becomes a reason."""
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pydantic import ValidationError
+
+from turbospec.control.latency import InvalidProfileError
+from turbospec.fleet.snapshot import (
+    EngineLoopMode,
+    EngineReport,
+    JobPhase,
+    JobView,
+    Mode,
+    PodView,
+    PolicyView,
+    PositionCounts,
+    ProfileSource,
+    ProfileView,
+)
+from turbospec.profiling.codec import CodecError, decode
+from turbospec.wire.control_document import TableRow
+from turbospec.wire.engine_state import EngineState
+from turbospec.wire.latency import LatencyDocument, to_model
+from turbospec.wire.profile_result import ProfileResult
+from turbospec.wire.speculation_policy import SpeculationPolicySpec
+from turbospec.wire.speculation_profile import SpeculationProfileSpec
+from turbospec_operator import names
+from turbospec_operator.wording import one_line
+
+Raw = Mapping[str, Any]
+
+MAX_TEXT = 512
+"""Characters of other programs' messages that we repeat."""
+
+
+def policy_spec(raw: Raw) -> SpeculationPolicySpec | str:
+    """The policy's spec, or one line that says what is wrong with it."""
+    try:
+        return SpeculationPolicySpec.model_validate(raw.get("spec") or {})
+    except ValidationError as error:
+        return f"spec.{one_line(error)}"
+
+
+def policy_view(raw: Raw) -> PolicyView:
+    """One SpeculationPolicy; an unreadable one governs nothing, and says why."""
+    spec = policy_spec(raw)
+    meta = raw["metadata"]
+    view = PolicyView(
+        namespace=meta["namespace"],
+        name=meta["name"],
+        uid=meta["uid"],
+        generation=meta.get("generation", 0),
+        created_seconds=seconds(meta.get("creationTimestamp")) or 0.0,
+        match_labels=(),
+        mode=Mode.PAUSED,
+        loop=EngineLoopMode.LOCAL,
+        draft_tokens=(),
+        profile_source=ProfileSource.EXISTING,
+        reported=tuple(
+            (str(each.get("type", "")), str(each.get("reason", "")))
+            for each in (raw.get("status") or {}).get("conditions") or []
+        ),
+    )
+    if isinstance(spec, str):
+        return replace(view, invalid=spec)
+    return replace(
+        view,
+        match_labels=tuple(sorted(spec.selector.match_labels.items())),
+        mode=Mode(spec.mode),
+        loop=EngineLoopMode(spec.engine.loop),
+        draft_tokens=tuple(sorted(set(spec.speculation.draft_tokens))),
+        profile_source=ProfileSource(spec.profiling.source),
+    )
+
+
+def profile_view(raw: Raw) -> ProfileView:
+    """One SpeculationProfile, whoever wrote it."""
+    meta = raw["metadata"]
+    namespace, name = meta["namespace"], meta["name"]
+    key = str((raw.get("spec") or {}).get("key", ""))
+    try:
+        spec = SpeculationProfileSpec.model_validate(raw.get("spec") or {})
+        if spec.key != spec.identity.key():
+            return ProfileView(
+                namespace, name, key, None, f"spec.key is not that of spec.identity ({spec.identity.key()})"
+            )
+        model = to_model(LatencyDocument(cells=spec.cells, fit=spec.fit))
+    except ValidationError as error:
+        return ProfileView(namespace, name, key, None, f"spec.{one_line(error)}")
+    except InvalidProfileError as error:
+        return ProfileView(namespace, name, key, None, str(error))
+    return ProfileView(namespace, name, key, model)
+
+
+def pod_view(raw: Raw, report: EngineReport | None, unreachable: str | None) -> PodView:
+    """One selected pod with what its engine said, or why it said nothing."""
+    meta = raw["metadata"]
+    annotations = meta.get("annotations") or {}
+    conditions = (raw.get("status") or {}).get("conditions") or []
+    return PodView(
+        namespace=meta["namespace"],
+        name=meta["name"],
+        uid=meta["uid"],
+        node=(raw.get("spec") or {}).get("nodeName"),
+        labels=tuple(sorted((meta.get("labels") or {}).items())),
+        owner=_restartable(meta),
+        ready=any(each.get("type") == "Ready" and each.get("status") == "True" for each in conditions),
+        terminating=bool(meta.get("deletionTimestamp")),
+        injected=names.ANNOTATION_INJECTED in annotations,
+        not_injected_reason=annotations.get(names.ANNOTATION_NOT_INJECTED),
+        report=report,
+        unreachable=unreachable,
+    )
+
+
+def _restartable(meta: Raw) -> str | None:
+    """What ``kubectl rollout restart`` takes to make this pod anew; None where nothing does."""
+    for owner in meta.get("ownerReferences") or []:
+        if not owner.get("controller"):
+            continue
+        suffix = "-" + (meta.get("labels") or {}).get("pod-template-hash", "")
+        if owner["kind"] == "ReplicaSet" and len(suffix) > 1 and owner["name"].endswith(suffix):
+            return f"deployment/{owner['name'].removesuffix(suffix)}"
+        if owner["kind"] in ("StatefulSet", "DaemonSet"):
+            return f"{owner['kind'].lower()}/{owner['name']}"
+    return None
+
+
+def is_serving(raw: Raw) -> bool:
+    """Neither a profiling pod nor one that has ended: evicted and failed pods linger and are no engines."""
+    labels = raw["metadata"].get("labels") or {}
+    phase = (raw.get("status") or {}).get("phase")
+    return names.LABEL_PROFILING_KEY not in labels and phase not in ("Succeeded", "Failed")
+
+
+def engine_report(state: EngineState) -> EngineReport:
+    """The engine's answer in the fleet's terms."""
+    return EngineReport(
+        engine_id=state.engine.id,
+        profile_key=state.profile_key,
+        max_num_seqs=state.limits.max_num_seqs,
+        engine_draft_tokens=tuple(sorted(set(state.limits.allowed_draft_tokens))),
+        applied_id=state.applied.id if state.applied else None,
+        applied_epoch=state.applied.epoch if state.applied else None,
+        draft_tokens=_draft_tokens(state.table, state.load.decodes),
+        running=state.load.running,
+        waiting=state.load.waiting,
+        kv_tokens=state.load.kv_tokens,
+        decodes=state.load.decodes,
+        drafts=state.counters.drafts,
+        counts=PositionCounts(
+            drafted=tuple(state.counters.drafted_per_position), accepted=tuple(state.counters.accepted_per_position)
+        ),
+        acceptance=tuple(each.acceptance for each in state.acceptance),
+        acceptance_samples=tuple(each.samples for each in state.acceptance),
+        unsupported_code=state.unsupported.code if state.unsupported else None,
+        unsupported_message=state.unsupported.message if state.unsupported else "",
+        applied_overlay=state.applied.overlay if state.applied else False,
+        draft_yield=tuple(each.draft_yield for each in state.acceptance),
+    )
+
+
+def _draft_tokens(table: Sequence[TableRow], decodes: int) -> int | None:
+    """K of the last step with work: what the table in force says of its batch."""
+    batch = max(1, decodes)
+    return next((row.draft_tokens for row in table if row.from_batch <= batch <= row.to_batch), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """The result that a profiling pod left, and where it ran."""
+
+    result: ProfileResult
+    node: str | None
+    image: str | None
+
+
+def job_view(raw: Raw, pods: Sequence[Raw] | None) -> tuple[JobView, Measured | None]:
+    """One profiling Job and its result; ``pods`` are the pods of this Job, None where they could not be listed."""
+    meta = raw["metadata"]
+    key = (meta.get("labels") or {}).get(names.LABEL_PROFILING_KEY, "")
+    attempt = str((meta.get("annotations") or {}).get(names.ANNOTATION_ATTEMPT, "1"))
+    phase, failure, finished = _job_phase(raw)
+    measured, problem = _measured(pods or (), key)
+    if phase is JobPhase.SUCCEEDED and measured is None and pods is not None:
+        # Done, but what it left is unusable: that is a failure, and a new attempt is what helps.
+        phase, failure = JobPhase.FAILED, problem
+    elif phase is JobPhase.FAILED and pods is not None:
+        failure = "; ".join(part for part in (failure, problem) if part)
+    view = JobView(
+        namespace=meta["namespace"],
+        name=meta["name"],
+        key=key,
+        phase=phase,
+        harvestable=phase is JobPhase.SUCCEEDED and measured is not None,
+        failure=failure[:MAX_TEXT] if phase is JobPhase.FAILED else "",
+        finished_seconds=finished,
+        attempt=int(attempt) if attempt.isascii() and attempt.isdigit() else 1,
+    )
+    return view, measured if view.harvestable else None
+
+
+def _job_phase(raw: Raw) -> tuple[JobPhase, str, float | None]:
+    for each in (raw.get("status") or {}).get("conditions") or []:
+        if each.get("status") != "True":
+            continue
+        if each.get("type") == "Complete":
+            done = (raw.get("status") or {}).get("completionTime") or each.get("lastTransitionTime")
+            return JobPhase.SUCCEEDED, "", seconds(done)
+        if each.get("type") == "Failed":
+            text = f"{each.get('reason', '')}: {each.get('message', '')}"
+            return JobPhase.FAILED, text, seconds(each.get("lastTransitionTime"))
+    return JobPhase.RUNNING, "", None
+
+
+def _measured(pods: Sequence[Raw], key: str) -> tuple[Measured | None, str]:
+    """The first usable result, else what the newest pod said."""
+    problem = "its pod is gone, and the result with it"
+    for pod in sorted(pods, key=lambda each: str(each["metadata"].get("creationTimestamp", "")), reverse=True):
+        for status in (pod.get("status") or {}).get("containerStatuses") or []:
+            ended = (status.get("state") or {}).get("terminated")
+            if not ended:
+                problem = "its pod has not ended"
+                continue
+            try:
+                result = decode(str(ended.get("message") or ""))
+            except CodecError as error:
+                problem = f"{error} (exit code {ended.get('exitCode')}, see: kubectl logs {pod['metadata']['name']})"
+                continue
+            if result.identity.key() != key:
+                problem = f"it measured another engine ({result.identity.key()}) than the one that serves ({key})"
+                continue
+            container = (pod.get("spec") or {}).get("containers") or [{}]
+            return Measured(result, (pod.get("spec") or {}).get("nodeName"), container[0].get("image")), ""
+    return None, problem
+
+
+def seconds(timestamp: object) -> float | None:
+    """Seconds since the epoch of a Kubernetes timestamp; None for anything else."""
+    try:
+        return dt.datetime.fromisoformat(str(timestamp)).timestamp()
+    except ValueError:
+        return None

@@ -1,0 +1,55 @@
+"""Fixtures of the operator's tests against a real API server."""
+
+import os
+import secrets
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.operator.operator_process import OperatorProcess
+from tests.support.apiserver import ApiServer
+from turbospec_operator.cluster import Cluster
+
+CRDS = Path(__file__).parents[2] / "crds"
+
+
+@pytest.fixture(scope="session")
+def api_with_crds(api_server: ApiServer) -> ApiServer:
+    """The API server with our kinds."""
+    api_server.kubectl("apply", "--server-side", "-f", str(CRDS))
+    api_server.kubectl("wait", "--for=condition=Established", "--timeout=60s", "-f", str(CRDS))
+    return api_server
+
+
+@pytest.fixture
+def namespace(api_with_crds: ApiServer) -> str:
+    """A fresh namespace of one test; policies and the operator's own objects live in it."""
+    name = f"op-{secrets.token_hex(4)}"
+    api_with_crds.kubectl("create", "namespace", name)
+    return name
+
+
+@pytest.fixture
+async def cluster(api_with_crds: ApiServer) -> AsyncIterator[Cluster]:
+    """The API server, as its administrator."""
+    async with await Cluster.connect(api_with_crds.kubeconfig) as connection:
+        yield connection
+
+
+@pytest.fixture
+def operator_process(api_with_crds: ApiServer, namespace: str, tmp_path: Path) -> Iterator[OperatorProcess]:
+    """A real operator process, not started yet, that governs the test's namespace only."""
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith(("TURBOSPEC_", "KUBERNETES_"))},
+        "KUBECONFIG": str(api_with_crds.kubeconfig),
+        "TURBOSPEC_NAMESPACE": namespace,
+        "TURBOSPEC_WATCH_NAMESPACE": namespace,
+        "TURBOSPEC_INTERVAL_SECONDS": "0.5",
+        "TURBOSPEC_METRICS_HOST": "127.0.0.1",
+    }
+    process = OperatorProcess(environment, tmp_path / "operator.log")
+    try:
+        yield process
+    finally:
+        process.kill()

@@ -1,0 +1,102 @@
+"""A namespace with a policy and engines on a real API server, and what plays scheduler, kubelet and Job controller."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from tests.operator.engine_stand_in import EngineStandIn
+from tests.operator.samples import KEY, engine_pod, profile_result
+from turbospec.profiling.codec import encode
+from turbospec_operator.cluster import JOBS, PODS, POLICIES, PROFILES, Cluster, Kind, Raw
+
+JOB = f"turbospec-profile-{KEY}"
+STARTED, ENDED = "2026-01-01T00:00:00Z", "2026-01-01T00:05:00Z"
+
+
+async def add_engine(cluster: Cluster, namespace: str, name: str, engine: EngineStandIn) -> Raw:
+    """A Running and Ready pod whose control port is this stand-in's."""
+    await cluster.create(PODS, namespace, engine_pod(namespace, name, port=engine.port))
+    status = {
+        "phase": "Running",
+        "podIP": "127.0.0.1",
+        "podIPs": [{"ip": "127.0.0.1"}],
+        "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": STARTED}],
+        "containerStatuses": [_container_status({"running": {"startedAt": STARTED}}, ready=True)],
+    }
+    return await cluster.patch_status(PODS, namespace, name, {"status": status})
+
+
+async def finish_job(cluster: Cluster, namespace: str, message: str | None = None, exit_code: int = 0) -> None:
+    """The Job's pod ends with this termination message (a good profile by default), then the Job does."""
+    job = await cluster.get(JOBS, namespace, JOB)
+    template = job["spec"]["template"]
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": f"{JOB}-x1",
+            "namespace": namespace,
+            "labels": template["metadata"]["labels"],
+            "ownerReferences": [
+                {
+                    "apiVersion": "batch/v1",
+                    "kind": "Job",
+                    "name": JOB,
+                    "uid": job["metadata"]["uid"],
+                    "controller": True,
+                }
+            ],
+        },
+        "spec": {**template["spec"], "nodeName": "node-1"},
+    }
+    await cluster.create(PODS, namespace, pod)
+    text = encode(profile_result()) if message is None else message
+    ended = {"terminated": {"exitCode": exit_code, "message": text, "startedAt": STARTED, "finishedAt": ENDED}}
+    phase = "Succeeded" if exit_code == 0 else "Failed"
+    status = {"phase": phase, "containerStatuses": [_container_status(ended, ready=False)]}
+    await cluster.patch_status(PODS, namespace, f"{JOB}-x1", {"status": status})
+    await cluster.patch_status(JOBS, namespace, JOB, {"status": _job_status(succeeded=exit_code == 0)})
+
+
+async def found(cluster: Cluster, kind: Kind, namespace: str) -> list[Raw]:
+    """All objects of a kind in the namespace."""
+    return await cluster.list(kind, namespace)
+
+
+async def policy_status(cluster: Cluster, namespace: str, name: str = "chat") -> Raw:
+    """The policy's status as it is now."""
+    return (await cluster.get(POLICIES, namespace, name)).get("status") or {}
+
+
+def condition(status: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
+    """One condition of a status; empty where there is none."""
+    return next((each for each in status.get("conditions") or [] if each["type"] == kind), {})
+
+
+async def profiles(cluster: Cluster, namespace: str) -> list[Raw]:
+    """The profiles."""
+    return await found(cluster, PROFILES, namespace)
+
+
+def _container_status(state: dict[str, Any], *, ready: bool) -> dict[str, Any]:
+    return {
+        "name": "vllm", "image": "vllm", "imageID": "", "ready": ready, "restartCount": 0, "state": state
+    }  # fmt: skip
+
+
+def _job_status(*, succeeded: bool) -> dict[str, Any]:
+    """As the Job controller writes it; the API server checks that it adds up."""
+    done = {"status": "True", "lastTransitionTime": ENDED, "lastProbeTime": ENDED}
+    if succeeded:
+        kinds = ("SuccessCriteriaMet", "Complete")
+        times = {"startTime": STARTED, "completionTime": ENDED, "succeeded": 1}
+    else:
+        kinds = ("FailureTarget", "Failed")
+        times = {"startTime": STARTED, "failed": 1}
+    reason = {"reason": "BackoffLimitExceeded", "message": "Job has reached the specified backoff limit"}
+    return {**times, "conditions": [{"type": kind, **done, **({} if succeeded else reason)} for kind in kinds]}
+
+
+def dumps(raw: object) -> str:
+    """Readable in a failure message."""
+    return json.dumps(raw, indent=1, sort_keys=True)
