@@ -1,0 +1,252 @@
+"""Injection of the engine runtime into pods: a pure function from a raw pod to a JSON patch.
+
+Raw dictionaries in, patch operations out: a round trip through typed models would drop fields that they do not know.
+Everything is added only where it is missing, so that a second call (``reinvocationPolicy: IfNeeded``, or a pod that was
+copied from an injected one) changes nothing that is right already.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from turbospec.wire.speculation_policy import SpeculationPolicySpec
+from turbospec_operator import names
+from turbospec_operator.injection_command import (
+    ServingCommand,
+    find_serving_command,
+    max_num_seqs,
+    names_speculation,
+    reads_config_file,
+    with_flag,
+)
+from turbospec_operator.injection_startup import speculative_config
+from turbospec_operator.runtime_bundle import MOUNT_PATH, ZIP_NAME, config_map_name
+from turbospec_operator.tokens import engine_token, token_sha256
+
+Raw = Mapping[str, Any]
+Operation = dict[str, Any]
+
+VOLUME = "turbospec-runtime"
+PLUGIN = "turbospec"
+ZIP_PATH = f"{MOUNT_PATH}/{ZIP_NAME}"
+
+ANNOTATION_SPECULATION = "turbospec.io/speculation"
+"""What became of the policy's speculative method in this pod: added, or why not."""
+
+ANNOTATION_IMAGE_PYTHONPATH = "turbospec.io/image-pythonpath"
+"""Set by users whose image has a PYTHONPATH of its own, which no pod shows and which ours would hide."""
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """What all pods of an installation get."""
+
+    hash: str
+    master_key: bytes
+    control_port: int = 9476
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The patch, empty where nothing is to be done, and the reason where the pod was refused."""
+
+    patch: tuple[Operation, ...] = ()
+    refusal: str | None = None
+    injected: bool = False
+
+
+class _RefusedError(Exception):
+    """This pod cannot be injected; the message is one line for its annotation."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Engine:
+    """The container that runs vLLM, and what of its command is understood (nothing where only a policy names it)."""
+
+    container: Raw
+    path: str
+    serving: ServingCommand | None
+
+
+def inject(pod: Raw, namespace: str, policy: SpeculationPolicySpec | None, runtime: Runtime, nonce: str) -> Outcome:
+    """The patch that puts the runtime into this pod.
+
+    ``policy`` governs the pod, or is None. ``nonce`` is used where the pod carries none. Pods that opted out are left
+    alone without a word, and so are bystanders in a namespace that opted in (no own label, no policy, no vLLM);
+    others that cannot be injected get the reason as an annotation.
+    """
+    labels = pod["metadata"].get("labels") or {}
+    if labels.get(names.LABEL_INJECT) == "false" or names.LABEL_PROFILING_KEY in labels:
+        return Outcome()
+    try:
+        engine = _find_engine(pod, policy.engine.container if policy else None)
+        if engine is None:
+            if labels.get(names.LABEL_INJECT) != "true" and policy is None:
+                return Outcome()
+            raise _RefusedError(
+                "no container serves vLLM as far as its command tells: name it in the policy's spec.engine.container"
+            )
+        nonce = (pod["metadata"].get("annotations") or {}).get(names.ANNOTATION_NONCE) or nonce
+        token = engine_token(runtime.master_key, namespace, nonce)
+        speculation, operations = _speculation(engine, policy)
+        patch = (
+            *_environment(pod, engine, runtime, token_sha256(token)),
+            *operations,
+            *_volume(pod, runtime),
+            *_mount(engine),
+            *_annotations(
+                pod,
+                {
+                    names.ANNOTATION_INJECTED: runtime.hash,
+                    names.ANNOTATION_NONCE: nonce,
+                    names.ANNOTATION_CONTAINER: engine.container["name"],
+                    **({ANNOTATION_SPECULATION: speculation} if speculation else {}),
+                },
+                removed=names.ANNOTATION_NOT_INJECTED,
+            ),
+        )
+        return Outcome(patch, injected=True)
+    except _RefusedError as error:
+        reason = str(error)
+        return Outcome(tuple(_annotations(pod, {names.ANNOTATION_NOT_INJECTED: reason})), refusal=reason)
+
+
+def _find_engine(pod: Raw, named: str | None) -> _Engine | None:
+    """The container that runs vLLM: the one the policy names, else the only one whose command serves it."""
+    containers: Sequence[Raw] = pod["spec"].get("containers") or []
+    engines = [
+        _Engine(container, f"/spec/containers/{index}", find_serving_command(container))
+        for index, container in enumerate(containers)
+    ]
+    if named is not None:
+        for engine in engines:
+            if engine.container.get("name") == named:
+                return engine
+        raise _RefusedError(f"the policy's spec.engine.container is {named}, but the pod has: {_names(engines)}")
+    serving = [engine for engine in engines if engine.serving is not None]
+    if len(serving) > 1:
+        raise _RefusedError(f"{_names(serving)} all serve vLLM: name one in the policy's spec.engine.container")
+    return serving[0] if serving else None
+
+
+def _names(engines: Sequence[_Engine]) -> str:
+    return ", ".join(str(engine.container.get("name")) for engine in engines)
+
+
+def _environment(pod: Raw, engine: _Engine, runtime: Runtime, token_hash: str) -> Iterator[Operation]:
+    variables: Sequence[Raw] = engine.container.get("env") or []
+    wanted = {
+        "PYTHONPATH": _python_path(pod, engine.container),
+        names.ENV_TOKEN_SHA256: token_hash,
+        # A port that the user chose stays: the operator reads it from the pod.
+        names.ENV_CONTROL_PORT: _value(variables, names.ENV_CONTROL_PORT) or str(runtime.control_port),
+    }
+    plugins = _value(variables, "VLLM_PLUGINS")
+    if plugins is not None and PLUGIN not in plugins.split(","):
+        wanted["VLLM_PLUGINS"] = f"{plugins},{PLUGIN}" if plugins else PLUGIN
+    if not variables:
+        yield {"op": "add", "path": f"{engine.path}/env", "value": []}
+    for name, value in wanted.items():
+        position = _position(variables, name)
+        if position is None:
+            yield {"op": "add", "path": f"{engine.path}/env/-", "value": {"name": name, "value": value}}
+        elif variables[position].get("value") != value:
+            yield {"op": "replace", "path": f"{engine.path}/env/{position}", "value": {"name": name, "value": value}}
+
+
+def _python_path(pod: Raw, container: Raw) -> str:
+    """Ours comes last: nothing of the user's is shadowed."""
+    existing = _value(container.get("env") or [], "PYTHONPATH")
+    if existing is None:
+        existing = (pod["metadata"].get("annotations") or {}).get(ANNOTATION_IMAGE_PYTHONPATH)
+    if existing is None and container.get("envFrom"):
+        # env hides envFrom, but may refer to it. Where envFrom holds no PYTHONPATH this stays as it is written: a
+        # folder that does not exist, which Python skips.
+        existing = "$(PYTHONPATH)"
+    if not existing:
+        return ZIP_PATH
+    return existing if ZIP_PATH in existing.split(":") else f"{existing}:{ZIP_PATH}"
+
+
+def _value(variables: Sequence[Raw], name: str) -> str | None:
+    """The value of a variable, None where it is not set; refuses one whose value is not in the pod."""
+    position = _position(variables, name)
+    if position is None:
+        return None
+    if variables[position].get("valueFrom"):
+        raise _RefusedError(f"the container takes {name} from valueFrom, nothing can be appended to it: set its value")
+    return str(variables[position].get("value") or "")
+
+
+def _position(variables: Sequence[Raw], name: str) -> int | None:
+    """Where a variable is set; the last one counts, as for the kubelet."""
+    return max((index for index, variable in enumerate(variables) if variable.get("name") == name), default=None)
+
+
+def _speculation(engine: _Engine, policy: SpeculationPolicySpec | None) -> tuple[str | None, tuple[Operation, ...]]:
+    """What to say about ``--speculative-config``, and the operations that add it."""
+    if policy is None or policy.speculation.method is None or names_speculation(engine.container):
+        # A config that is there was added by us in an earlier call, or is the user's own, which stands.
+        return None, ()
+    config = speculative_config(policy.speculation, max_num_seqs(engine.container))
+    if config is None:
+        return "not added: the policy's draftTokens allow no K above 0", ()
+    if reads_config_file(engine.container):
+        return "not added: the pod's --config file may hold a speculative-config; add the method there", ()
+    if engine.serving is None:
+        return "not added: the command does not show where vLLM starts; add --speculative-config to it", ()
+    try:
+        field, content = with_flag(engine.container, engine.serving, "--speculative-config", config)
+    except ValueError as error:
+        return f"not added: {error}", ()
+    # "add" sets a member of an object whether or not it is there.
+    operation = {"op": "add", "path": f"{engine.path}/{field}", "value": content}
+    return f"added: {policy.speculation.method}", (operation,)
+
+
+def _volume(pod: Raw, runtime: Runtime) -> Iterator[Operation]:
+    # Optional: a pod without its ConfigMap starts as plain vLLM instead of not at all.
+    name = config_map_name(runtime.hash)
+    wanted = {"name": VOLUME, "configMap": {"name": name, "optional": True}}
+    volumes: Sequence[Raw] = pod["spec"].get("volumes") or []
+    if not volumes:
+        yield {"op": "add", "path": "/spec/volumes", "value": []}
+    for index, volume in enumerate(volumes):
+        if volume.get("name") != VOLUME:
+            continue
+        present = str((volume.get("configMap") or {}).get("name"))
+        if not present.startswith(config_map_name("")):
+            raise _RefusedError(f"the pod has a volume {VOLUME} of its own: rename it")
+        if present != name:
+            yield {"op": "replace", "path": f"/spec/volumes/{index}", "value": wanted}
+        return
+    yield {"op": "add", "path": "/spec/volumes/-", "value": wanted}
+
+
+def _mount(engine: _Engine) -> Iterator[Operation]:
+    mounts: Sequence[Raw] = engine.container.get("volumeMounts") or []
+    for mount in mounts:
+        if mount.get("name") == VOLUME and mount.get("mountPath") == MOUNT_PATH:
+            return
+        if mount.get("mountPath") == MOUNT_PATH:
+            raise _RefusedError(f"the container mounts {mount.get('name')} at {MOUNT_PATH}: mount it elsewhere")
+    if not mounts:
+        yield {"op": "add", "path": f"{engine.path}/volumeMounts", "value": []}
+    ours = {"name": VOLUME, "mountPath": MOUNT_PATH, "readOnly": True}
+    yield {"op": "add", "path": f"{engine.path}/volumeMounts/-", "value": ours}
+
+
+def _annotations(pod: Raw, wanted: Mapping[str, str], removed: str | None = None) -> Iterator[Operation]:
+    """Operations that make the annotations so."""
+    present: Raw = pod["metadata"].get("annotations") or {}
+    if not present:
+        yield {"op": "add", "path": "/metadata/annotations", "value": {}}
+    if removed is not None and removed in present:
+        yield {"op": "remove", "path": _annotation_path(removed)}
+    for name, value in wanted.items():
+        if present.get(name) != value:
+            yield {"op": "add", "path": _annotation_path(name), "value": value}
+
+
+def _annotation_path(name: str) -> str:
+    return f"/metadata/annotations/{name.replace('~', '~0').replace('/', '~1')}"
