@@ -1,0 +1,265 @@
+"""The control server: a few daemon threads in the scheduler's process that may cost serving nothing."""
+
+import hashlib
+import hmac
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import TCPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from turbospec.engine.documents import parse_document
+from turbospec.engine.environment import logger
+from turbospec.engine.refusals import RequestRefusedError
+from turbospec.wire.base import WireModel
+from turbospec.wire.control_document import MAX_BODY_BYTES, ControlAnswer, ControlDocument
+from turbospec.wire.engine_state import EngineState, StepsPage
+
+MAX_CONNECTIONS = 16
+"""Requests served at once. An operator and two Prometheus servers need three; more would take the interpreter
+from serving."""
+
+IDLE_SECONDS = 5.0
+"""A client that sends nothing for this long is dropped."""
+
+CONNECTION_SECONDS = 15.0
+"""No request takes this long; a client that drips bytes is cut off."""
+
+DRAIN_BYTES = 16 * 1024 * 1024
+"""Of a refused body so much is read and thrown away, so that the client reads our answer and not a connection reset."""
+
+JSON = "application/json"
+PROMETHEUS_TEXT = "text/plain; version=0.0.4; charset=utf-8"
+
+
+@dataclass(frozen=True, slots=True)
+class ControlApi:
+    """What the server serves; every function may be called from any thread."""
+
+    state: Callable[[], EngineState]
+    put: Callable[[ControlDocument], ControlAnswer]
+    refused: Callable[[], None]
+    steps: Callable[[int, int], StepsPage]
+    metrics: Callable[[], bytes]
+
+
+class ControlServer:
+    """Serves until ``close``. ``port`` is the one in use, which differs from the wanted one where that was taken."""
+
+    def __init__(self, api: ControlApi, *, host: str, port: int, token_sha256: str | None) -> None:
+        self._server = _bind(api, host, port, token_sha256)
+        self.port = int(self._server.server_address[1])
+        self._thread = threading.Thread(target=self._serve, name="turbospec-control", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Frees the port; requests being served are cut off."""
+        self._server.cut_off(
+            older_than=0.0
+        )  # a full house would keep the accepting thread from hearing of the shutdown
+        self._server.shutdown()
+        self._server.server_close()
+        self._server.cut_off(older_than=0.0)
+
+    def cut_off_slow_clients(self) -> None:
+        """Ends connections that are open for longer than any request takes; called about once a second."""
+        self._server.cut_off(older_than=CONNECTION_SECONDS)
+
+    def _serve(self) -> None:
+        self._server.serve_forever(poll_interval=0.5)
+
+
+def _bind(api: ControlApi, host: str, port: int, token_sha256: str | None) -> "_Server":
+    try:
+        return _Server((host, port), api, token_sha256)
+    except OSError as error:
+        server = _Server((host, 0), api, token_sha256)
+        logger.warning("control port %d cannot be used (%s): using %d", port, error, server.server_address[1])
+        return server
+
+
+class _Server(ThreadingHTTPServer):
+    """Bounds how many connections are served at once and for how long."""
+
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 64
+    # Another engine on this port must be noticed; a port in TIME_WAIT after a restart must not matter: Linux's
+    # SO_REUSEADDR.
+    allow_reuse_address = True
+
+    def __init__(self, address: tuple[str, int], api: ControlApi, token_sha256: str | None) -> None:
+        self.api = api
+        self.token_digest = bytes.fromhex(token_sha256) if token_sha256 else None
+        self._slots = threading.BoundedSemaphore(MAX_CONNECTIONS)
+        self._open: dict[int, tuple[socket.socket, float]] = {}
+        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        super().__init__(address, _Handler)
+
+    def server_bind(self) -> None:
+        """Without the base class's look-up of our own name, which may wait for a DNS server."""
+        TCPServer.server_bind(self)
+        self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Waits for a free slot here, in the accepting thread: more clients queue in the kernel and cost us nothing."""
+        self._slots.acquire()
+        self._open[id(request)] = (request, time.monotonic())
+        try:
+            super().process_request(request, client_address)
+        except RuntimeError:  # no thread can be started
+            self._forget(request)
+            raise
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Frees the slot whatever happens."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._forget(request)
+
+    def cut_off(self, older_than: float) -> None:
+        """Shuts down connections accepted more than ``older_than`` seconds ago; their threads then end by
+        themselves."""
+        limit = time.monotonic() - older_than
+        for request, since in list(self._open.values()):
+            if since <= limit:
+                try:
+                    request.shutdown(socket.SHUT_RDWR)
+                except OSError:
+                    continue
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - the base class's signature
+        """A client that went away is no error of the engine: one line at debug level, no traceback on its log."""
+        logger.debug("control connection from %s ended early", client_address, exc_info=True)
+
+    def _forget(self, request: Any) -> None:
+        if self._open.pop(id(request), None) is not None:
+            self._slots.release()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """One request per connection (HTTP/1.0): an idle kept-alive connection would hold one of few slots."""
+
+    server: _Server
+    server_version = "turbospec"
+    sys_version = ""
+    timeout = IDLE_SECONDS
+
+    def do_GET(self) -> None:
+        """Every read."""
+        self._answer(self._get)
+
+    def do_PUT(self) -> None:
+        """A control document."""
+        self._answer(self._put)
+
+    def _get(self) -> None:
+        url = urlsplit(self.path)
+        if url.path == "/healthz":
+            return self._send(HTTPStatus.OK, "text/plain; charset=utf-8", b"ok\n")
+        if url.path == "/metrics":
+            return self._send(HTTPStatus.OK, PROMETHEUS_TEXT, self.server.api.metrics())
+        if url.path == "/v1/state":
+            self._authorize()
+            return self._send_model(HTTPStatus.OK, self.server.api.state())
+        if url.path == "/v1/steps":
+            self._authorize()
+            query = parse_qs(url.query)
+            return self._send_model(
+                HTTPStatus.OK, self.server.api.steps(_number(query, "since", 0), _number(query, "limit", 256))
+            )
+        raise RequestRefusedError("NotFound", f"there is no {url.path[:200]!r}")
+
+    def _put(self) -> None:
+        if urlsplit(self.path).path != "/v1/control":
+            raise RequestRefusedError("NotFound", f"nothing can be put to {self.path[:200]!r}")
+        self._authorize()
+        try:
+            document = parse_document(self.rfile.read(self._body_length()))
+            answer = self.server.api.put(document)
+        except RequestRefusedError as refusal:
+            self.server.api.refused()
+            logger.log(
+                logging.WARNING if refusal.code != "StaleEpoch" else logging.INFO,
+                "refused a control document: %s",
+                refusal,
+            )
+            raise
+        self._send_model(HTTPStatus.OK, answer)
+
+    def _body_length(self) -> int:
+        text = self.headers.get("Content-Length", "")
+        if not text.isascii() or not text.isdigit():
+            raise RequestRefusedError("LengthRequired", "send the body with a Content-Length")
+        length = int(text[:19])
+        if length > MAX_BODY_BYTES:
+            raise RequestRefusedError("TooLarge", f"the body has {length} bytes, at most {MAX_BODY_BYTES} are read")
+        return length
+
+    def _authorize(self) -> None:
+        expected = self.server.token_digest
+        if expected is None:
+            raise RequestRefusedError(
+                "NoToken",
+                "the engine was started without TURBOSPEC_TOKEN_SHA256: nobody may read its state or control it",
+            )
+        scheme, _, token = self.headers.get("Authorization", "").partition(" ")
+        digest = hashlib.sha256(token.strip().encode("utf-8", "surrogateescape")).digest()
+        if scheme.lower() != "bearer" or not hmac.compare_digest(digest, expected):
+            raise RequestRefusedError("Unauthorized", "send 'Authorization: Bearer <token>' with the token of this pod")
+
+    def _answer(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except RequestRefusedError as refusal:
+            self._send_model(refusal.status, refusal.as_wire())
+            self._drain()
+        except OSError:
+            raise  # the client went away: the server's own business
+        except Exception:  # noqa: BLE001 - a failure of ours must be neither half an answer nor a stack on the wire
+            logger.warning("a control request failed", exc_info=True)
+            failure = RequestRefusedError("Failed", "the engine runtime failed on this request; its log says why")
+            self._send_model(failure.status, failure.as_wire())
+
+    def _drain(self) -> None:
+        """Reads what is left of a refused body for at most a second."""
+        deadline, left = time.monotonic() + 1.0, DRAIN_BYTES
+        try:
+            self.connection.shutdown(socket.SHUT_WR)
+            self.connection.settimeout(0.2)
+            while left > 0 and time.monotonic() < deadline:
+                received = len(self.connection.recv(65536))
+                if not received:
+                    return
+                left -= received
+        except OSError:
+            return
+
+    def _send_model(self, status: HTTPStatus, model: WireModel) -> None:
+        self._send(status, JSON, model.model_dump_json(by_alias=True).encode())
+
+    def _send(self, status: HTTPStatus, content_type: str, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Connection", "close")
+        self.end_headers()
+        self.wfile.write(body)
+        self.wfile.flush()
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's signature
+        """Requests come every few seconds for ever: not into the engine's log."""
+
+
+def _number(query: dict[str, list[str]], name: str, default: int) -> int:
+    text = query.get(name, [str(default)])[0]
+    if not text.isascii() or not text.isdigit():
+        raise RequestRefusedError("Invalid", f"{name}: {text[:40]!r} is not a whole number")
+    return int(text[:18])

@@ -1,0 +1,161 @@
+"""GET /metrics: what vLLM does not export. Everything is computed when scraped; a step pays nothing for it."""
+
+from collections.abc import Iterator
+from statistics import fmean
+
+from prometheus_client import CollectorRegistry, Metric, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from turbospec.control.step import StepRecord
+from turbospec.engine.controller import DocumentController
+from turbospec.engine.runtime import EngineRuntime
+
+PREFIX = "turbospec_engine_"
+RECENT_STEPS = 256
+"""Rates and step times are means over at most this many of the last steps."""
+
+RECENT_SECONDS = 15.0
+"""A usual scrape interval: older steps say nothing of now."""
+
+
+class EngineCollector(Collector):
+    """Reads the runtime on every scrape."""
+
+    def __init__(self, runtime: EngineRuntime, controller: DocumentController) -> None:
+        self._runtime = runtime
+        self._controller = controller
+
+    def collect(self) -> Iterator[Metric]:
+        """All series of this engine."""
+        yield from self._info()
+        yield from self._totals()
+        yield from self._recent()
+        yield from self._estimates()
+
+    def _info(self) -> Iterator[Metric]:
+        facts, reason = self._runtime.facts, self._runtime.unsupported()
+        labels = {
+            "engine_id": facts.info.id,
+            "runtime_version": facts.info.runtime_version,
+            "vllm_version": facts.info.vllm_version,
+            "profile_key": facts.identity.key(),
+            "method": facts.identity.method,
+        }
+        info = GaugeMetricFamily(f"{PREFIX}info", "Which engine this is; always 1.", labels=list(labels))
+        info.add_metric(list(labels.values()), 1)
+        yield info
+        steered = GaugeMetricFamily(
+            f"{PREFIX}steered", "1 where K is steered; 0 with the reason's code.", labels=["reason"]
+        )
+        steered.add_metric([reason.code if reason else ""], 0 if reason else 1)
+        yield steered
+        documents = CounterMetricFamily(
+            f"{PREFIX}control_documents", "Control documents put to this engine.", labels=["result"]
+        )
+        documents.add_metric(["applied"], self._controller.applied_count)
+        documents.add_metric(["refused"], self._controller.refused_count)
+        yield documents
+
+    def _totals(self) -> Iterator[Metric]:
+        totals, loop = self._runtime.telemetry.totals, self._runtime.loop
+        yield CounterMetricFamily(f"{PREFIX}steps", "Completed engine steps.", value=totals.steps)
+        yield CounterMetricFamily(f"{PREFIX}generated_tokens", "Tokens sampled.", value=totals.generated_tokens)
+        rebuilds = loop.rebuilds if loop is not None else 0
+        yield CounterMetricFamily(f"{PREFIX}table_rebuilds", "Times the engine loop rebuilt its table.", value=rebuilds)
+        yield _by_position(
+            CounterMetricFamily(f"{PREFIX}drafted_tokens", "Draft tokens verified, by position.", labels=["position"]),
+            totals.drafted_per_position,
+        )
+        yield _by_position(
+            CounterMetricFamily(f"{PREFIX}accepted_tokens", "Draft tokens accepted, by position.", labels=["position"]),
+            totals.accepted_per_position,
+        )
+
+    def _recent(self) -> Iterator[Metric]:
+        records = recent_records(self._runtime.ring.last(RECENT_STEPS))
+        newest = self._runtime.ring.newest()
+        if newest is not None:
+            yield GaugeMetricFamily(
+                f"{PREFIX}draft_tokens", "K decided in the last step.", value=newest.decided_draft_tokens
+            )
+        goodput = goodput_tokens_per_second(records)
+        if goodput is not None:
+            yield GaugeMetricFamily(
+                f"{PREFIX}goodput_tokens_per_second", "Tokens generated per second of recent steps.", value=goodput
+            )
+        seconds = GaugeMetricFamily(f"{PREFIX}step_seconds", "Mean time of recent steps with one K.", labels=["kind"])
+        measured, predicted = self._step_seconds(records)
+        if measured is not None:
+            seconds.add_metric(["measured"], measured)
+        if predicted is not None:
+            seconds.add_metric(["predicted"], predicted)
+        yield seconds
+
+    def _step_seconds(self, records: list[StepRecord]) -> tuple[float | None, float | None]:
+        """Means over the same decode steps, so that the two can be compared."""
+        paired = [record for record in records if record.interval_seconds is not None and record.decodes]
+        if not paired:
+            return None, None
+        measured = fmean(record.interval_seconds or 0.0 for record in paired)
+        latency = self._controller.settings().latency
+        if latency is None:
+            return measured, None
+        predicted = fmean(
+            latency.step_seconds(
+                decodes=record.decodes,
+                draft_tokens=record.interval_draft_tokens,
+                kv_tokens=record.kv_tokens,
+                prefill_tokens=record.prefill_tokens,
+                drafted_per_request=record.verified_draft_tokens / record.decodes,
+            )
+            for record in paired
+        )
+        return measured, predicted
+
+    def _estimates(self) -> Iterator[Metric]:
+        loop = self._runtime.loop
+        if loop is None:
+            return
+        rate = GaugeMetricFamily(f"{PREFIX}acceptance_rate", "Estimated conditional acceptance.", labels=["position"])
+        for position, estimate in enumerate(self._runtime.estimates()):
+            if estimate.acceptance is not None:
+                rate.add_metric([str(position)], estimate.acceptance)
+        yield rate
+        bias = loop.bias()
+        if bias is not None:
+            yield GaugeMetricFamily(f"{PREFIX}latency_bias", "Measured over predicted step time, smoothed.", value=bias)
+
+
+def recent_records(records: list[StepRecord]) -> list[StepRecord]:
+    """Those of the last RECENT_SECONDS before the newest."""
+    if not records:
+        return []
+    oldest = records[-1].ended_seconds - RECENT_SECONDS
+    return [record for record in records if record.ended_seconds >= oldest]
+
+
+def goodput_tokens_per_second(records: list[StepRecord]) -> float | None:
+    """Generated tokens over the time from the first to the last completion; None below two steps."""
+    if len(records) < 2:
+        return None
+    seconds = records[-1].ended_seconds - records[0].ended_seconds
+    return sum(record.generated_tokens for record in records[1:]) / seconds if seconds > 0 else None
+
+
+def metrics_registry(runtime: EngineRuntime, controller: DocumentController) -> CollectorRegistry:
+    """A registry of our own: vLLM's is not touched."""
+    registry = CollectorRegistry()
+    registry.register(EngineCollector(runtime, controller))
+    return registry
+
+
+def metrics_text(registry: CollectorRegistry) -> bytes:
+    """The Prometheus text format."""
+    return generate_latest(registry)
+
+
+def _by_position(family: CounterMetricFamily, values: list[int]) -> CounterMetricFamily:
+    for position, value in enumerate(values):
+        family.add_metric([str(position)], value)
+    return family

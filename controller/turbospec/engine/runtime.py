@@ -1,0 +1,176 @@
+"""What hangs on one scheduler: engine loop, telemetry, control. Its hooks run in the engine's hot path and
+never raise."""
+
+import threading
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from turbospec.control.acceptance import PositionEstimate
+from turbospec.control.engine_loop import EngineLoop, LoopLimits, LoopSettings
+from turbospec.control.step import StepRecord
+from turbospec.engine.composition import CompositionReader
+from turbospec.engine.environment import logger
+from turbospec.engine.records import StepRing
+from turbospec.engine.telemetry import DraftCounts, StepTelemetry, count_drafts, counts_from_stats
+from turbospec.wire.engine_state import EngineInfo, EngineLimits, Unsupported
+from turbospec.wire.identity import ProfileIdentity
+
+
+@dataclass(frozen=True, slots=True)
+class EngineFacts:
+    """What start-up fixed and never changes."""
+
+    info: EngineInfo
+    identity: ProfileIdentity
+    limits: EngineLimits
+    unsupported: Unsupported | None
+    startup_table: tuple[int, ...]
+    drafts_after_completion: bool
+
+
+class EngineRuntime:
+    """The hooks of one scheduler and what other threads may ask of it.
+
+    Threads: the hooks run in the engine's thread. ``configure`` and the readers run in any other. The engine's
+    thread takes no
+    lock it could wait for: where another thread is configuring the loop, a step's record is not fed to it.
+    Any exception in a hook ends our part in the engine, never the engine: it goes on with its start-up table.
+    """
+
+    def __init__(self, scheduler: Any, facts: EngineFacts) -> None:
+        self.facts = facts
+        self.started = time.monotonic()
+        self.ring = StepRing()
+        self.next_seq = 0
+        self.killed = False
+        self._failed: Unsupported | None = None
+        self._scheduler = scheduler
+        self._reader = CompositionReader()
+        self._counts: DraftCounts | None = None
+        self._count_ourselves = not getattr(scheduler, "log_stats", False)
+        self._loop_lock = threading.Lock()
+        limits = facts.limits
+        self._allowed = frozenset(limits.allowed_draft_tokens)
+        self.loop_limits = LoopLimits(
+            max_num_seqs=limits.max_num_seqs,
+            max_draft_tokens=limits.max_draft_tokens,
+            engine_allowed=tuple(limits.allowed_draft_tokens),
+        )
+        self.loop = EngineLoop(self.loop_limits, facts.startup_table) if facts.unsupported is None else None
+        self.telemetry = StepTelemetry(limits.max_draft_tokens, drafts_after_completion=facts.drafts_after_completion)
+
+    # Hooks, in the order in which a step passes them.
+
+    def step_scheduled(self, output: Any) -> None:
+        """Puts K into a step that was just composed, before vLLM makes its own bookkeeping of it."""
+        if self._failed is not None:
+            return
+        try:
+            if not output.total_num_scheduled_tokens:
+                self.telemetry.scheduled_nothing()
+                return
+            # The number is taken before K is looked up: a document acknowledged with step s decides s and all after it.
+            seq = self.next_seq
+            self.next_seq = seq + 1
+            scheduler = self._scheduler
+            composition, verified = self._reader.read(output, scheduler.requests, len(scheduler.waiting))
+            if self.loop is not None and not self.killed:
+                draft_tokens = self.loop.draft_tokens(composition)
+                if (
+                    draft_tokens in self._allowed
+                ):  # any other K would trip an assertion in the worker and end the engine
+                    output.num_spec_tokens_to_schedule = draft_tokens
+            decided = output.num_spec_tokens_to_schedule if self.facts.limits.max_draft_tokens else 0
+            self.telemetry.scheduled(seq, output, composition, verified, decided)
+        except Exception as error:  # noqa: BLE001 - see the class
+            self._give_up(error)
+
+    def step_arrived(self, output: Any, model_output: Any) -> None:
+        """A step's tokens have arrived. Where vLLM does not sum up the drafts we do, before stop rules cut the
+        tokens."""
+        self._counts = None
+        if self._failed is not None or not self._count_ourselves:
+            return
+        try:
+            self._counts = count_drafts(output, model_output, self.telemetry.no_drafts)
+        except Exception as error:  # noqa: BLE001 - see the class
+            self._give_up(error)
+
+    def stats_made(self, spec_decoding_stats: Any) -> None:
+        """vLLM has summed up the drafts of the step that is being completed."""
+        if spec_decoding_stats is None or self._counts is not None or self._failed is not None:
+            return
+        try:
+            self._counts = counts_from_stats(spec_decoding_stats, self.telemetry.no_drafts)
+            # A release that does not count drafted positions: from the next step on we do.
+            self._count_ourselves = self._counts is None
+        except Exception as error:  # noqa: BLE001 - see the class
+            self._give_up(error)
+
+    def step_completed(self, output: Any, model_output: Any, now: float) -> None:
+        """A step's tokens are known and vLLM has taken them in. ``now`` is when they arrived (monotonic seconds)."""
+        if self._failed is not None:
+            return
+        try:
+            if not output.total_num_scheduled_tokens:
+                return
+            counts = self._counts if self._counts is not None else self.telemetry.no_drafts
+            record = self.telemetry.completed(output, now, counts, sum(map(len, model_output.sampled_token_ids)))
+            scheduler = self._scheduler
+            if not scheduler.running and not scheduler.waiting:
+                self.telemetry.drained()
+            if record is not None:
+                self.ring.append(record)
+                self._feed(record)
+        except Exception as error:  # noqa: BLE001 - see the class
+            self._give_up(error)
+
+    # What other threads ask.
+
+    def configure(self, settings: LoopSettings) -> None:
+        """Puts settings in force. Raises ValueError where the loop refuses them; then nothing has changed."""
+        if self.loop is not None:
+            with self._loop_lock:
+                self.loop.configure(settings)
+
+    def unsupported(self) -> Unsupported | None:
+        """Why K is not steered now; None where it is."""
+        if self._failed is not None:
+            return self._failed
+        if self.killed:
+            return Unsupported(
+                code="KillSwitch", message="the kill switch is on: the start-up table decides until it is off"
+            )
+        return self.facts.unsupported
+
+    def estimates(self) -> tuple[PositionEstimate, ...]:
+        """Acceptance and yield by position; empty where K is never steered."""
+        if self.loop is None:
+            return ()
+        with self._loop_lock:
+            return self.loop.estimates()
+
+    def table(self) -> tuple[int, ...]:
+        """K by batch as now decided, index 0 unused."""
+        if self.loop is None or self.unsupported() is not None:
+            return self.facts.startup_table
+        return self.loop.table()
+
+    def occupancy(self) -> tuple[int, int, float]:
+        """Requests running and waiting, and the share of the KV cache in use."""
+        scheduler = self._scheduler
+        running, waiting = scheduler.get_request_counts()
+        return int(running), int(waiting), float(scheduler.kv_cache_manager.usage)
+
+    def _feed(self, record: StepRecord) -> None:
+        if self.loop is not None and self._loop_lock.acquire(blocking=False):
+            try:
+                self.loop.observe(record)
+            finally:
+                self._loop_lock.release()
+
+    def _give_up(self, error: Exception) -> None:
+        """From here on the engine runs as if TurboSpec were not there, by its start-up table."""
+        self._failed = Unsupported(code="RuntimeFailed", message=f"stopped after {type(error).__name__}: {error}"[:500])
+        logger.error("TurboSpec stops steering this engine; serving goes on with the start-up table", exc_info=error)
