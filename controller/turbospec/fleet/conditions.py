@@ -1,13 +1,13 @@
 """Conditions of a policy: every one says in one word how things stand, and in its message what to do."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from turbospec.fleet.effects import ConditionValue
-from turbospec.fleet.engines import EngineStanding
 from turbospec.fleet.matching import Overlap
-from turbospec.fleet.profiling import ProfileReason, ProfileStanding
+from turbospec.fleet.profiling import ProfileReason, ProfileStanding, urgency
 from turbospec.fleet.snapshot import Mode, PolicyView
+from turbospec.fleet.standing import EngineStanding
 
 MAX_MESSAGE = 1024
 """Events and the rows of the status take no more; conditions would take four times that, but nobody reads it."""
@@ -47,17 +47,13 @@ class PolicyFindings:
 def conditions(findings: PolicyFindings) -> tuple[ConditionValue, ...]:
     """Profiled, Injected, Controlled, Ready; Exclusive and Permitted only where they are False."""
     controlled = _controlled(findings)
-    found = [_profiled(findings, controlled), _injected(findings), controlled]
+    found = [_profiled(findings, controlled), _injected(findings, controlled), controlled]
     if findings.overlaps:
         found.append(ConditionValue("Exclusive", "False", "ConflictingPolicy", _conflict(findings.overlaps)))
     if findings.denied:
         found.append(ConditionValue("Permitted", "False", "PermissionDenied", _denied(findings.denied)))
     found.append(_ready(findings, controlled))
-    return tuple(
-        ConditionValue(entry.type, entry.status, entry.reason, limited(entry.message))
-        for entry in found
-        if entry.reason
-    )
+    return tuple(ConditionValue(entry.type, entry.status, entry.reason, limited(entry.message)) for entry in found)
 
 
 def limited(message: str) -> str:
@@ -65,48 +61,26 @@ def limited(message: str) -> str:
     return message if len(message) <= MAX_MESSAGE else message[: MAX_MESSAGE - 3] + "..."
 
 
-def most_urgent(reasons: Iterable[str]) -> str:
-    """The reason to show of several; unknown ones come last."""
-    return min(
-        reasons, key=lambda reason: (_BY_URGENCY.index(reason) if reason in _BY_URGENCY else len(_BY_URGENCY), reason)
-    )
-
-
 def _profiled(findings: PolicyFindings, controlled: ConditionValue) -> ConditionValue:
     if not findings.profiles:
-        message = "no engine has reported yet which profile it needs."
-        reason = controlled.reason if controlled.status != "True" else "EngineStarting"
-        return ConditionValue("Profiled", "Unknown", reason, message)
-    order = list(ProfileReason)
-    urgency = [
-        ProfileReason.INVALID,
-        ProfileReason.FAILED,
-        ProfileReason.MISSING,
-        ProfileReason.IN_PROGRESS,
-        ProfileReason.PENDING,
-        ProfileReason.READY,
-        ProfileReason.NOT_NEEDED,
-    ]
-    worst = min(findings.profiles, key=lambda standing: (urgency.index(standing.reason), order.index(standing.reason)))
+        message = "no engine has said yet which profile it needs."
+        return ConditionValue("Profiled", "Unknown", controlled.reason, message)
+    worst = min(findings.profiles, key=lambda standing: urgency(standing.reason))
     others = sum(standing.reason is not worst.reason for standing in findings.profiles)
     more = f" ({others} other kinds of engine stand differently)" if others else ""
     status = _PROFILED_STATUS.get(worst.reason, "False")
     return ConditionValue("Profiled", status, worst.reason.value, worst.message + more)
 
 
-def _injected(findings: PolicyFindings) -> ConditionValue:
+def _injected(findings: PolicyFindings, controlled: ConditionValue) -> ConditionValue:
     total = len(findings.engines)
     if not total:
-        return ConditionValue("Injected", "Unknown", "NoPodsMatched", "no pod to inject into.")
+        return ConditionValue("Injected", "Unknown", controlled.reason, "the policy governs no pod.")
     missing = [standing for standing in findings.engines if not standing.pod.injected]
     if not missing:
-        return ConditionValue("Injected", "True", "Injected", f"{total} of {total} pods carry the runtime.")
-    return ConditionValue(
-        "Injected",
-        "False",
-        "NotInjected",
-        f"{total - len(missing)} of {total} pods carry the runtime. {_explain(missing)}",
-    )
+        return ConditionValue("Injected", "True", "Injected", f"{total}/{total} pods carry the runtime.")
+    message = f"{total - len(missing)}/{total} pods carry the runtime. {_explain(missing)}"
+    return ConditionValue("Injected", "False", "NotInjected", message)
 
 
 def _controlled(findings: PolicyFindings) -> ConditionValue:
@@ -114,28 +88,34 @@ def _controlled(findings: PolicyFindings) -> ConditionValue:
     if policy.invalid is not None:
         return _not_controlled("InvalidSpec", f"the spec was refused: {policy.invalid}")
     if not engines:
-        if any(not overlap.governs for overlap in findings.overlaps):
-            return _not_controlled("ConflictingPolicy", _conflict(findings.overlaps))
-        labels = ",".join(f"{key}={value}" for key, value in policy.match_labels)
-        message = (
-            f"no pod in namespace {policy.namespace} matches {labels}. Correct spec.selector.matchLabels, or start such pods; "
-            f"see kubectl -n {policy.namespace} get pods -l {labels}"
-        )
-        return _not_controlled("NoPodsMatched", message)
+        return _without_pods(findings)
     if policy.mode is not Mode.ENFORCE:
         message = "nothing is pushed; engines keep what they have. Set spec.mode to Enforce to control them."
         return _not_controlled("Paused" if policy.mode is Mode.PAUSED else "Advising", message)
     # Pods that are not Ready yet hold nothing up, unless there are no others.
-    counted = [standing for standing in engines if standing.pod.ready] or list(engines)
+    ready = [standing for standing in engines if standing.pod.ready]
+    counted = ready or list(engines)
     failing = [standing for standing in counted if not standing.controlled]
     if failing:
-        reason = most_urgent({standing.reason for standing in failing})
+        reason = min((standing.reason for standing in failing), key=_BY_URGENCY.index)
         shown = [standing for standing in failing if standing.reason == reason]
-        message = f"{len(counted) - len(failing)} of {len(counted)} engines controlled. {_explain(shown)}"
+        message = f"{len(counted) - len(failing)}/{len(counted)} engines controlled. {_explain(shown)}"
         return _not_controlled(reason, message)
-    if not any(standing.pod.ready for standing in counted):
-        return _not_controlled("EngineStarting", "engines are controlled, but none of their pods is Ready yet.")
-    return ConditionValue("Controlled", "True", "Controlled", f"{len(counted)} of {len(counted)} engines controlled.")
+    if not ready:
+        return _not_controlled("EngineStarting", "engines have their documents, but none of their pods is Ready yet.")
+    return ConditionValue("Controlled", "True", "Controlled", f"{len(ready)}/{len(ready)} engines controlled.")
+
+
+def _without_pods(findings: PolicyFindings) -> ConditionValue:
+    policy = findings.policy
+    if findings.overlaps:
+        return _not_controlled("ConflictingPolicy", _conflict(findings.overlaps))
+    labels = ",".join(f"{key}={value}" for key, value in policy.match_labels)
+    message = (
+        f"no pod in namespace {policy.namespace} matches {labels}. Correct spec.selector.matchLabels or start such "
+        f"pods. See kubectl get pods -n {policy.namespace} -l {labels}"
+    )
+    return _not_controlled("NoPodsMatched", message)
 
 
 def _ready(findings: PolicyFindings, controlled: ConditionValue) -> ConditionValue:
@@ -153,17 +133,16 @@ def _not_controlled(reason: str, message: str) -> ConditionValue:
 def _conflict(overlaps: Sequence[Overlap]) -> str:
     said: list[str] = []
     for overlap in overlaps:
-        who = (
-            "this policy is the older and governs them"
-            if overlap.governs
-            else "that policy is the older and governs them"
+        older = "this" if overlap.governs else "that"
+        said.append(
+            f"{_names(overlap.pods)} also selected by SpeculationPolicy {overlap.other}: "
+            f"{older} policy is the older and governs them."
         )
-        said.append(f"{_names(overlap.pods)} also selected by SpeculationPolicy {overlap.other}: {who}.")
     return " ".join(said) + " Narrow one of the selectors."
 
 
 def _denied(denied: Sequence[str]) -> str:
-    return f"the operator lacks permissions: {'; '.join(denied)}. Grant them in its ClusterRole (the chart's values under rbac)."
+    return f"the operator lacks permissions: {'; '.join(denied)}. Grant them to its service account (the chart does)."
 
 
 def _explain(standings: Sequence[EngineStanding]) -> str:

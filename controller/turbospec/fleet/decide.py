@@ -1,18 +1,12 @@
 """One round of the fleet loop: from what was observed to what is to be done."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from turbospec.fleet import pooling, status
 from turbospec.fleet.conditions import PolicyFindings
 from turbospec.fleet.effects import CreateProfilingJob, Effect, EnsureRuntime, HarvestProfile, PushControl
-from turbospec.fleet.engines import (
-    EngineRound,
-    EngineStanding,
-    FleetKnowledge,
-    allowed_draft_tokens,
-    decide_engine,
-    obstacle,
-)
+from turbospec.fleet.engines import EngineRound, EngineSituation, decide_engine
 from turbospec.fleet.events import events
 from turbospec.fleet.matching import Governance, govern, seniority
 from turbospec.fleet.memory import EngineMemory, FleetMemory, PolicyMemory, PoolMemory, request_key
@@ -20,6 +14,7 @@ from turbospec.fleet.pooling import Pools
 from turbospec.fleet.profiles import FittingProfile, ProfileKey, fitting_profiles
 from turbospec.fleet.profiling import Candidate, ProfileStanding, plan_profiling
 from turbospec.fleet.snapshot import FleetSnapshot, PodView, PolicyView
+from turbospec.fleet.standing import EngineStanding, allowed_draft_tokens, obstacle
 
 __all__ = ["FleetMemory", "decide"]
 
@@ -33,13 +28,15 @@ REQUEST_MEMORY_SECONDS = 3600.0
 def decide(snapshot: FleetSnapshot, memory: FleetMemory) -> tuple[tuple[Effect, ...], FleetMemory]:
     """Decide one round. Pure and total: equal arguments give equal answers, whatever the order of the snapshot's items.
 
-    Effects are idempotent and come in an order that may be kept: runtimes, Jobs and harvests, documents, statuses, events.
+    Effects are idempotent. They come in the order in which they are best carried out: runtimes, Jobs and harvests,
+    documents, then statuses and events.
     """
     now = snapshot.now_seconds
     policies = sorted(snapshot.policies, key=seniority)
     governance = govern(policies, snapshot.pods)
     profiles = fitting_profiles(snapshot.profiles)
-    plan = plan_profiling(_candidates(policies, governance), profiles, snapshot.jobs, memory.requested, now)
+    candidates = _candidates(policies, governance)
+    plan = plan_profiling(candidates.values(), profiles, snapshot.jobs, memory.requested, now)
     requests = [*_runtimes(policies, memory, now), *plan.effects]
     pushes: list[PushControl] = []
     reports: list[Effect] = []
@@ -50,10 +47,8 @@ def decide(snapshot: FleetSnapshot, memory: FleetMemory) -> tuple[tuple[Effect, 
         governed = governance.pods.get(policy.uid, ())
         pools = pooling.pools_of(policy, governed, memory.pools, now)
         pool_memories.update(pooling.remember(policy, pools, memory.pools, now))
-        rounds = [
-            _engine_round(policy, pod, plan.standings, profiles, pools, memory.engines.get(pod.uid), now)
-            for pod in governed
-        ]
+        fleet = _Fleet(policy, profiles, plan.standings, pools, now)
+        rounds = [_engine_round(fleet, pod, candidates.get(pod.uid), memory.engines.get(pod.uid)) for pod in governed]
         for outcome in rounds:
             pushes.extend(outcome.pushes)
             if outcome.memory is not None:
@@ -65,14 +60,28 @@ def decide(snapshot: FleetSnapshot, memory: FleetMemory) -> tuple[tuple[Effect, 
     return (*requests, *pushes, *reports), remembered
 
 
-def _candidates(policies: Iterable[PolicyView], governance: Governance) -> list[Candidate]:
-    """Every engine that could be controlled, oldest policy first."""
-    return [
-        Candidate(policy, pod, pod.report.profile_key, allowed_draft_tokens(policy, pod.report))
-        for policy in policies
-        for pod in governance.pods.get(policy.uid, ())
-        if obstacle(policy, pod) is None and pod.report is not None
-    ]
+@dataclass(frozen=True, slots=True)
+class _Fleet:
+    """What one policy's engines are decided on together."""
+
+    policy: PolicyView
+    profiles: Mapping[ProfileKey, FittingProfile]
+    standings: Mapping[tuple[str, str], ProfileStanding]
+    pools: Pools
+    now_seconds: float
+
+
+def _candidates(policies: Iterable[PolicyView], governance: Governance) -> Mapping[str, Candidate]:
+    """Every engine that can be controlled, by pod uid, oldest policy first."""
+    found: dict[str, Candidate] = {}
+    for policy in policies:
+        for pod in governance.pods.get(policy.uid, ()):
+            report = pod.report
+            if report is not None and pod.injected and report.unsupported_code is None:
+                allowed = allowed_draft_tokens(policy, report)
+                if allowed:
+                    found[pod.uid] = Candidate(policy, pod, report, allowed)
+    return found
 
 
 def _runtimes(policies: Iterable[PolicyView], memory: FleetMemory, now: float) -> list[EnsureRuntime]:
@@ -84,22 +93,21 @@ def _runtimes(policies: Iterable[PolicyView], memory: FleetMemory, now: float) -
 
 
 def _engine_round(
-    policy: PolicyView,
-    pod: PodView,
-    standings: Mapping[tuple[str, str], ProfileStanding],
-    profiles: Mapping[ProfileKey, FittingProfile],
-    pools: Pools,
-    remembered: EngineMemory | None,
-    now: float,
+    fleet: _Fleet, pod: PodView, candidate: Candidate | None, remembered: EngineMemory | None
 ) -> EngineRound:
-    blocked = obstacle(policy, pod)
-    if blocked is not None or pod.report is None:
-        return EngineRound(blocked or EngineStanding(pod, False, "EngineUnreachable", ""), memory=remembered)
-    key = pod.report.profile_key
-    fleet = FleetKnowledge(
-        profiles.get((pod.namespace, key)), standings[policy.uid, key], pools.for_engine(key, pod.uid)
+    if candidate is None:
+        return EngineRound(obstacle(fleet.policy, pod, remembered, fleet.now_seconds), memory=remembered)
+    situation = EngineSituation(
+        policy=fleet.policy,
+        pod=pod,
+        report=candidate.report,
+        allowed=candidate.allowed,
+        profile=fleet.profiles.get(candidate.place),
+        profiling=fleet.standings[fleet.policy.uid, candidate.key],
+        pool=fleet.pools.for_engine(candidate.key, pod.uid),
+        now_seconds=fleet.now_seconds,
     )
-    return decide_engine(policy, pod, pod.report, fleet, remembered, now)
+    return decide_engine(situation, remembered)
 
 
 def _findings(

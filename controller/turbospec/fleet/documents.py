@@ -1,7 +1,7 @@
 """Control documents: what an engine is told, and the id that names exactly that content.
 
-An id is ``<kind>-<digest>`` or, with a prior, ``<kind>-<digest>-<prior code>``. The kind tells an operator that has just
-restarted what an engine has in force, so that a document without a latency model never replaces one that has it.
+An id is ``<kind>-<digest>`` or, with a prior, ``<kind>-<digest>-<prior code>``. The kind tells an operator that has
+just restarted what an engine has in force, so that a document without a latency model never replaces one that has it.
 """
 
 import hashlib
@@ -100,7 +100,7 @@ def table_document(policy: PolicyView, allowed: tuple[int, ...], table: tuple[Ta
 def probe_document(
     policy: PolicyView, allowed: tuple[int, ...], table: tuple[TableRange, ...], ttl_seconds: float, now_seconds: float
 ) -> Document:
-    """This table for a moment. A probe is an act at a time, so that its id holds the time: the next one is another document."""
+    """This table for a moment. A probe is an act at a time, so its id holds the time: the next is another document."""
     base = _base_id(DocumentKind.PROBE, policy, allowed, table=table)
     reason = "probe: the acceptance behind the table is out of date"
     return Document(
@@ -133,7 +133,7 @@ def _base_id(
     table: tuple[TableRange, ...] | None = None,
     model: str = "",
 ) -> str:
-    """Digest of what the engine acts on. The policy's generation is not in it: an edit that changes nothing is no news."""
+    """Digest of what the engine acts on; without the policy's generation: an edit that changes nothing is no news."""
     rows = [[row.from_batch, row.to_batch, row.draft_tokens] for row in table or ()]
     content = json.dumps([policy.namespace, policy.name, allowed, rows, model])
     return f"{kind.value}-{hashlib.sha256(content.encode()).hexdigest()[:20]}"

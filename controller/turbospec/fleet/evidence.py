@@ -27,7 +27,7 @@ def observe(memory: EngineMemory, report: EngineReport, now_seconds: float) -> E
 
 
 def _between(before: PositionCounts, now: PositionCounts) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Successes and trials by position. A trial of position j is a draft with more than j tokens of which j were accepted.
+    """Successes and trials by position. A trial of position j is a draft longer than j tokens of which j were accepted.
 
     Counters do not join the two, so the drafts accepted up to j are thinned by the share that was long enough: exact
     where drafts are equally long, and unbiased where their length is independent of their acceptance.

@@ -20,7 +20,7 @@ class Overlap:
 
 @dataclass(frozen=True, slots=True)
 class Governance:
-    """Pods by the policy (uid) that governs them, and each policy's overlaps with others. Terminating pods are in neither."""
+    """Pods by the uid of the policy that governs them, and every policy's overlaps. Terminating pods are in neither."""
 
     pods: Mapping[str, tuple[PodView, ...]]
     overlaps: Mapping[str, tuple[Overlap, ...]]

@@ -1,7 +1,7 @@
 """What the fleet loop remembers between rounds. Losing all of it (a restart) costs nothing but a little evidence.
 
-Whatever must survive a restart is read back from the cluster instead: applied ids from the engines, attempts from the Jobs,
-reasons from the policies' statuses.
+Whatever must survive a restart is read back from the cluster instead: applied ids from the engines, attempts from the
+Jobs, reasons from the policies' statuses.
 """
 
 from collections.abc import Iterable, Mapping
@@ -33,7 +33,7 @@ class PositionEvidence:
 
 @dataclass(frozen=True, slots=True)
 class EngineMemory:
-    """What is remembered of one engine process. ``sent_tries`` counts how often ``sent_id`` was put without taking effect."""
+    """What is remembered of one engine process. ``sent_tries``: how often ``sent_id`` was put without taking effect."""
 
     engine_id: str
     first_seen_seconds: float
@@ -77,7 +77,7 @@ class PolicyMemory:
 class FleetMemory:
     """Empty at the start of the operator. ``engines`` is keyed by pod uid, ``policies`` by policy uid.
 
-    ``requested`` holds when a Job, a harvest or a runtime was last asked for, keyed by ``(effect, namespace, name)``, so that
+    ``requested`` holds when a Job, a harvest or a runtime was last asked for, keyed by ``(effect, namespace, name)``:
     a slow cache is not answered with the same request every round.
     """
 

@@ -1,4 +1,4 @@
-"""Pooled acceptance: what the engines of one policy and profile key have learnt, for those that have not learnt it yet."""
+"""Pooled acceptance: what the engines of one policy and profile key have learnt, for those that have yet to."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -7,8 +7,8 @@ from turbospec.fleet.memory import PooledPosition, PoolMemory
 from turbospec.fleet.snapshot import EngineReport, PodView, PolicyView
 
 YOUNG_SAMPLES = 30.0
-"""Below this an engine's first-position acceptance is worth less than its peers' (its standard error is about 0.09), and
-it is left out of the pool. Arbitrary within a factor of two."""
+"""Below this an engine's first-position acceptance is worth less than its peers' (its standard error is about 0.09),
+and it is left out of the pool. Arbitrary within a factor of two."""
 
 MAX_WEIGHT_SAMPLES = 200.0
 """The most that one engine weighs, lest the oldest speak for all."""

@@ -7,7 +7,7 @@ from enum import StrEnum
 from turbospec.fleet.effects import CreateProfilingJob, HarvestProfile
 from turbospec.fleet.memory import request_key
 from turbospec.fleet.profiles import FittingProfile, ProfileKey, profile_name
-from turbospec.fleet.snapshot import JobPhase, JobView, Mode, PodView, PolicyView, ProfileSource
+from turbospec.fleet.snapshot import EngineReport, JobPhase, JobView, Mode, PodView, PolicyView, ProfileSource
 
 MAX_ATTEMPTS = 3
 """Job failures are mostly lasting (memory, arguments); a third try covers a node that died."""
@@ -21,14 +21,14 @@ REQUEST_PAUSE_SECONDS = 30.0
 
 
 class ProfileReason(StrEnum):
-    """How the profile of one key stands, as condition reasons."""
+    """How the profile of one key stands, as condition reasons, the most urgent first."""
 
-    READY = "ProfileReady"
     INVALID = "ProfileInvalid"
+    FAILED = "ProfilingFailed"
     MISSING = "ProfileMissing"
     IN_PROGRESS = "ProfilingInProgress"
     PENDING = "ProfilingPending"
-    FAILED = "ProfilingFailed"
+    READY = "ProfileReady"
     NOT_NEEDED = "NotNeeded"
 
 
@@ -47,8 +47,13 @@ class Candidate:
 
     policy: PolicyView
     pod: PodView
-    key: str
+    report: EngineReport
     allowed: tuple[int, ...]
+
+    @property
+    def key(self) -> str:
+        """The profile key that the engine reports."""
+        return self.report.profile_key
 
     @property
     def place(self) -> ProfileKey:
@@ -62,6 +67,11 @@ class ProfilingPlan:
 
     effects: tuple[CreateProfilingJob | HarvestProfile, ...]
     standings: Mapping[tuple[str, str], ProfileStanding]
+
+
+def urgency(reason: ProfileReason) -> int:
+    """Sort key: what waits for a person first."""
+    return list(ProfileReason).index(reason)
 
 
 def job_name(key: str, attempt: int) -> str:
@@ -95,16 +105,23 @@ def plan_profiling(
             standing = _standing_of(profiles[place])
         elif wanting:
             effect, standing = _advance(place, wanting, jobs_by_place.get(place, []), requested, now_seconds)
-            if (
-                effect is not None
-                and now_seconds - requested.get(request_key(effect), float("-inf")) >= REQUEST_PAUSE_SECONDS
-            ):
+            if effect is not None and _may_request(effect, requested, now_seconds):
                 effects.append(effect)
         else:
             standing = None
         for member in members:
-            standings[member.policy.uid, member.key] = standing or _without_job(member)
+            pinned = len(member.allowed) == 1 and place not in profiles
+            own = _without_job(member) if pinned or standing is None else standing
+            known = standings.setdefault((member.policy.uid, member.key), own)
+            if urgency(own.reason) < urgency(known.reason):
+                standings[member.policy.uid, member.key] = own
     return ProfilingPlan(tuple(effects), standings)
+
+
+def _may_request(
+    effect: CreateProfilingJob | HarvestProfile, requested: Mapping[tuple[str, str, str], float], now_seconds: float
+) -> bool:
+    return now_seconds - requested.get(request_key(effect), float("-inf")) >= REQUEST_PAUSE_SECONDS
 
 
 def _wants_job(member: Candidate) -> bool:
@@ -148,9 +165,7 @@ def _advance(
     for job in jobs:
         if job.phase is JobPhase.SUCCEEDED and job.harvestable:
             harvest = HarvestProfile(namespace, job.name, profile_name(key))
-            return harvest, ProfileStanding(
-                ProfileReason.IN_PROGRESS, f"Job {job.name} is done; its result is written."
-            )
+            return harvest, ProfileStanding(ProfileReason.IN_PROGRESS, f"Job {job.name} is done; its result is kept.")
     for job in jobs:
         if job.phase is JobPhase.RUNNING:
             progress = f": {job.progress}" if job.progress else ""
@@ -158,13 +173,13 @@ def _advance(
     if not jobs:
         return _create(place, 1, wanting)
     last = jobs[-1]
-    why = last.failure or (
-        "it left no result that can be read" if last.phase is JobPhase.SUCCEEDED else "no reason given"
-    )
+    unexplained = "it left no result that can be read" if last.phase is JobPhase.SUCCEEDED else "no reason given"
+    why = last.failure or unexplained
     if last.attempt >= MAX_ATTEMPTS:
         message = (
-            f"Job {last.name} failed: {why}. No more attempts after {MAX_ATTEMPTS}. See kubectl -n {namespace} logs job/{last.name}; "
-            f"when the cause is removed: kubectl -n {namespace} delete job -l turbospec.io/profiling-key={key}"
+            f"Job {last.name} failed: {why}. It was the last of {MAX_ATTEMPTS} attempts. "
+            f"See kubectl logs job/{last.name} -n {namespace}. When the cause is removed: "
+            f"kubectl delete job -n {namespace} -l turbospec.io/profiling-key={key}"
         )
         return None, ProfileStanding(ProfileReason.FAILED, message)
     ended = last.finished_seconds

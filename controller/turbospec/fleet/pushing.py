@@ -29,7 +29,7 @@ def in_force(memory: EngineMemory, report: EngineReport, document: Document) -> 
 
 
 def acknowledged(memory: EngineMemory, report: EngineReport, document: Document, now_seconds: float) -> EngineMemory:
-    """The memory once the engine runs the document; where an earlier operator sent it, its heartbeat is counted from now."""
+    """The memory once the engine runs the document. Where an earlier operator sent it, the heartbeat starts now."""
     if report.applied_id != document.id:
         return memory
     if memory.sent_id == document.id:

@@ -62,8 +62,8 @@ class PositionCounts:
 class EngineReport:
     """What one engine said of itself (GET /v1/state).
 
-    ``applied_overlay`` says that ``applied_id`` is a document with a time to live. ``draft_yield[j]`` is the share of the
-    drafts asked for that reach position j; empty where the engine does not tell.
+    ``applied_overlay`` says that ``applied_id`` is a document with a time to live. ``draft_yield[j]`` is the share of
+    the drafts asked for that are longer than j tokens; empty where the engine does not tell.
     """
 
     engine_id: str
@@ -89,9 +89,10 @@ class EngineReport:
 
 @dataclass(frozen=True, slots=True)
 class PodView:
-    """One pod that some policy selects. ``report`` is None while the engine cannot be reached; ``unreachable`` says why.
+    """One pod that some policy selects.
 
-    ``owner`` is what ``kubectl rollout restart`` takes, for example ``deployment/chat``. ``refusal`` is the engine's answer
+    ``report`` is None while the engine cannot be reached; ``unreachable`` says why. ``owner`` is what
+    ``kubectl rollout restart`` takes, for example ``deployment/chat``. ``refusal`` is the engine's answer
     (``code: message``) to the last document put to it, where it refused that document.
     """
 

@@ -1,19 +1,19 @@
-"""The status of a policy, and when it is written: at once where something changed, slowly for numbers that always move."""
+"""The status of a policy, and when it is written: changes at once, numbers that always move slowly."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from turbospec.fleet.conditions import PolicyFindings, conditions, limited
 from turbospec.fleet.effects import ConditionValue, EngineSummary, SetPolicyStatus
-from turbospec.fleet.engines import EngineStanding
 from turbospec.fleet.memory import PolicyMemory
 from turbospec.fleet.snapshot import PolicyView
+from turbospec.fleet.standing import EngineStanding
 
 MAX_ENGINES = 64
 """Rows in a status: the bound of the custom resource."""
 
 REFRESH_SECONDS = 10.0
-"""How often K, batch, acceptance and messages are brought up to date: a write per round would only load the API server."""
+"""How often K, batch, acceptance and messages are brought up to date: more would only load the API server."""
 
 
 def policy_status(findings: PolicyFindings) -> SetPolicyStatus:

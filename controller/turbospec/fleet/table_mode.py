@@ -41,7 +41,7 @@ class Probe:
 def estimates(
     memory: EngineMemory, report: EngineReport, pool: Sequence[PooledPosition]
 ) -> tuple[PositionEstimate, ...]:
-    """What is known of each position: the engine's own evidence however old, else the pool's; None where neither knows."""
+    """What is known of each position: the engine's own evidence however old, else the pool's, else None."""
     found: list[PositionEstimate] = []
     for j in range(max(len(report.counts.drafted), len(memory.evidence))):
         own = memory.evidence[j] if j < len(memory.evidence) else None
@@ -87,6 +87,7 @@ def choose_probe(
     model: LatencyModel,
     known: Sequence[PositionEstimate],
     allowed: tuple[int, ...],
+    *,
     report: EngineReport,
     memory: EngineMemory,
     now_seconds: float,

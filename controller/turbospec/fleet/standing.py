@@ -1,0 +1,124 @@
+"""How one governed engine stands, in one word and one sentence."""
+
+from dataclasses import dataclass
+
+from turbospec.fleet import pushing
+from turbospec.fleet.documents import Document, DocumentKind, read_id
+from turbospec.fleet.memory import EngineMemory
+from turbospec.fleet.profiling import ProfileReason, ProfileStanding
+from turbospec.fleet.snapshot import EngineReport, Mode, PodView, PolicyView
+
+INJECT_LABEL = "turbospec.io/inject"
+
+UNREACHABLE_GRACE_SECONDS = 10.0
+"""An engine that was controlled a moment ago still is: a lost answer or two is no news, and its loop needs nobody."""
+
+QUIET_TRIES = 2
+"""A newer document may be put this often without effect before the engine counts as not controlled."""
+
+_CONTROLLED = {
+    DocumentKind.PINNED: "runs the one K that the policy allows.",
+    DocumentKind.LOCAL: "decides K on every step from its profile.",
+    DocumentKind.TABLE: "runs the operator's table.",
+    DocumentKind.WAITING: "runs its start-up table until there is evidence for a better one.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStanding:
+    """``profile`` is the name of the profile that fits, where there is one."""
+
+    pod: PodView
+    controlled: bool
+    reason: str
+    message: str
+    profile: str | None = None
+
+
+def allowed_draft_tokens(policy: PolicyView, report: EngineReport) -> tuple[int, ...]:
+    """The K that both the policy and the engine (its captured graphs) allow, rising."""
+    return tuple(sorted(set(policy.draft_tokens) & set(report.engine_draft_tokens)))
+
+
+def obstacle(policy: PolicyView, pod: PodView, remembered: EngineMemory | None, now_seconds: float) -> EngineStanding:
+    """Why nothing can be decided for this pod, whatever the profile says. Only for pods that are no candidates."""
+    if not pod.injected:
+        return EngineStanding(pod, False, "NotInjected", _not_injected(pod))
+    report = pod.report
+    if report is None:
+        return _silent(pod, remembered, now_seconds)
+    if report.unsupported_code is not None:
+        message = f"{report.unsupported_code}: {report.unsupported_message or 'the engine gives no reason'}"
+        return EngineStanding(pod, False, "EngineUnsupported", message)
+    message = (
+        f"the policy allows draftTokens {list(policy.draft_tokens)}, "
+        f"the engine {list(report.engine_draft_tokens)}: none in common. "
+        "Change spec.speculation.draftTokens or the engine's num_speculative_tokens."
+    )
+    return EngineStanding(pod, False, "NoCommonDraftTokens", message)
+
+
+def hands_off(policy: PolicyView, pod: PodView, profiling: ProfileStanding) -> EngineStanding:
+    """The standing under a policy that pushes nothing."""
+    if policy.mode is Mode.PAUSED:
+        message = "the policy is paused; the engine keeps what it has."
+        return EngineStanding(pod, False, "Paused", message, profiling.profile)
+    message = "mode Advise: nothing is pushed. Set spec.mode to Enforce to control it."
+    return EngineStanding(pod, False, "Advising", message, profiling.profile)
+
+
+def without_news(pod: PodView, report: EngineReport, profiling: ProfileStanding) -> EngineStanding:
+    """The standing of an engine that had better keep what it has."""
+    kind = read_id(report.applied_id).kind
+    controlled = kind in (DocumentKind.LOCAL, DocumentKind.TABLE, DocumentKind.PINNED, DocumentKind.PROBE)
+    if profiling.reason is not ProfileReason.READY:
+        message = f"keeps its last document. {profiling.message}"
+        return EngineStanding(pod, controlled, profiling.reason, message, profiling.profile)
+    message = "keeps its document until there is evidence for a table."
+    return EngineStanding(pod, controlled, "Controlled" if controlled else "Pending", message, profiling.profile)
+
+
+def towards(
+    wanted: Document, pod: PodView, report: EngineReport, memory: EngineMemory, profiling: ProfileStanding
+) -> EngineStanding:
+    """The standing of an engine that should run ``wanted``, before this round's push has had its effect."""
+    applied = read_id(report.applied_id).kind
+    no_model = wanted.kind is DocumentKind.WAITING and profiling.reason is not ProfileReason.READY
+    if not pushing.in_force(memory, report, wanted) and (not no_model or pod.refusal is not None):
+        if pod.refusal is not None:
+            message = f"the engine refused its document ({pod.refusal}) and keeps the last good one; it is asked again."
+            return EngineStanding(pod, False, "ControlRefused", message, profiling.profile)
+        if applied in (None, DocumentKind.WAITING) or memory.sent_tries > QUIET_TRIES:
+            return EngineStanding(pod, False, "Pending", "a document is on its way to the engine.", profiling.profile)
+    elif no_model:
+        return EngineStanding(pod, False, profiling.reason, profiling.message, profiling.profile)
+    return EngineStanding(pod, True, "Controlled", _CONTROLLED.get(wanted.kind, ""), profiling.profile)
+
+
+def _silent(pod: PodView, remembered: EngineMemory | None, now_seconds: float) -> EngineStanding:
+    """An engine that does not answer: starting, lost for a moment, or unreachable."""
+    if remembered is not None and remembered.sent_id is not None and remembered.sent_tries == 0:
+        silent_seconds = now_seconds - remembered.counts_seconds
+        if silent_seconds < UNREACHABLE_GRACE_SECONDS:
+            return EngineStanding(pod, True, "Controlled", f"no answer for {silent_seconds:.0f} s.")
+    if not pod.ready:
+        return EngineStanding(pod, False, "EngineStarting", "the pod is not Ready and its engine does not answer yet.")
+    message = (
+        f"the engine's control server cannot be reached: {pod.unreachable or 'no reason given'}. It goes on serving as "
+        f"it is. See kubectl logs {pod.name} -n {pod.namespace}, and whether the operator may reach its control port."
+    )
+    return EngineStanding(pod, False, "EngineUnreachable", message)
+
+
+def _not_injected(pod: PodView) -> str:
+    if pod.not_injected_reason:
+        steps = [f"The webhook left the pod as it was: {pod.not_injected_reason}.", "Correct that."]
+    elif INJECT_LABEL in dict(pod.labels):
+        steps = ["The pod is older than the policy, or the webhook was not reached."]
+    else:
+        steps = [f'Label its pod template or namespace {INJECT_LABEL}: "true".']
+    if pod.owner is None:
+        steps.append("Then delete the pod, so that it is created anew through the webhook.")
+    else:
+        steps.append(f"Then: kubectl rollout restart {pod.owner} -n {pod.namespace}")
+    return f"the TurboSpec runtime is not in the pod. {' '.join(steps)}"

@@ -1,0 +1,161 @@
+"""The operator alone makes K follow acceptance: rounds of 2 s, tables and probes pushed to a simulated engine."""
+
+import pytest
+
+from tests.fleet.builders import LADDER, NOW, policy, profile, pushes, snapshot
+from tests.fleet.world import ROUND_SECONDS, Engine, World
+from turbospec.fleet.effects import TableRange
+from turbospec.fleet.snapshot import EngineLoopMode
+
+FOLLOW_ROUNDS = int(30 / ROUND_SECONDS)
+
+
+def world(**engine: object) -> tuple[World, Engine]:
+    simulated = Engine("chat-0", **engine)  # type: ignore[arg-type]  # any field of the engine
+    shown = snapshot(policies=(policy(loop=EngineLoopMode.TABLE),), profiles=(profile(),))
+    return World(shown, {"chat-0": simulated}), simulated
+
+
+def base_draft_tokens(engine: Engine) -> int:
+    """K of the lasting table at the engine's batch."""
+    assert engine.base is not None
+    assert engine.base.table is not None
+    return next(row.draft_tokens for row in engine.base.table if row.from_batch <= engine.batch <= row.to_batch)
+
+
+@pytest.mark.parametrize("batch", [1, 4, 64])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_draft_length_follows_acceptance_within_30_seconds_both_ways(batch: int, seed: int) -> None:
+    """High acceptance gives a long draft, low acceptance none, high acceptance the long one again."""
+    fleet, engine = world(batch=batch, seed=seed)
+    fleet.rounds(FOLLOW_ROUNDS)
+    high = base_draft_tokens(engine)
+    assert high >= 3
+    engine.acceptance = 0.05
+    fleet.rounds(FOLLOW_ROUNDS)
+    assert base_draft_tokens(engine) == 0
+    fleet.rounds(3)
+    engine.acceptance = 0.9
+    fleet.rounds(FOLLOW_ROUNDS)
+    assert base_draft_tokens(engine) >= 3
+
+
+def test_engine_stuck_at_zero_is_probed_with_the_smallest_draft_for_a_moment() -> None:
+    """Where nothing is drafted nothing is learnt: a short overlay asks again, at least every 20 s, never for long."""
+    fleet, engine = world(acceptance=0.02)
+    fleet.rounds(FOLLOW_ROUNDS)
+    assert base_draft_tokens(engine) == 0
+    start, before = fleet.now, len(engine.received)
+    fleet.rounds(30)
+    probes = [document for document in engine.received[before:] if document.ttl_seconds is not None]
+    assert 3 <= len(probes) <= (fleet.now - start) / 10
+    for probe in probes:
+        assert probe.ttl_seconds is not None
+        assert probe.ttl_seconds <= 3
+        assert probe.table is not None
+        assert probe.table[0].draft_tokens == min(k for k in LADDER if k > 0)
+        assert len({document.document_id for document in probes}) == len(probes)
+
+
+def test_nothing_is_probed_where_even_perfect_acceptance_would_not_pay() -> None:
+    """Beyond the crossover a probe could only cost: a batch so large that drafting can never win is left alone."""
+    fleet, engine = world(acceptance=0.02, batch=4)
+    slow = policy(loop=EngineLoopMode.TABLE, draft_tokens=(0, 7))
+    fleet.snapshot = snapshot(policies=(slow,), profiles=(profile(latency=_drafting_never_pays()),))
+    fleet.rounds(FOLLOW_ROUNDS)
+    before = len(engine.received)
+    fleet.rounds(30)
+    assert not [document for document in engine.received[before:] if document.ttl_seconds is not None]
+
+
+def _drafting_never_pays():  # type: ignore[no-untyped-def]  # a LatencyModel
+    from turbospec.control.latency import MeasuredCell, build_latency_model
+
+    return build_latency_model(
+        [MeasuredCell(b, 512, k, 0, 0.01 * (1 + 1.5 * k), 9) for b in (1, 16, 256) for k in (0, 1, 7)]
+    )
+
+
+def test_idle_engine_is_neither_probed_nor_given_another_table() -> None:
+    """No traffic is no evidence: nothing changes, and acceptance is not taken for zero."""
+    fleet, engine = world()
+    fleet.rounds(FOLLOW_ROUNDS)
+    table = engine.base
+    engine.batch = 0
+    effects = fleet.rounds(30)
+    assert engine.base is not None
+    assert table is not None
+    assert engine.base.document_id == table.document_id
+    assert not [push for push in pushes(effects) if push.ttl_seconds is not None]
+
+
+def test_engine_without_evidence_keeps_its_start_up_table() -> None:
+    """Unknown is not guessed: before the first drafts a waiting document is all there is."""
+    fleet, engine = world(batch=0)
+    fleet.rounds(5)
+    assert engine.base is not None
+    assert engine.base.table is None
+    assert engine.base.latency is None
+    assert fleet.reasons()["Ready"] == "AllEnginesControlled"
+
+
+def test_restarted_operator_keeps_the_table_until_it_has_its_own_evidence() -> None:
+    """An empty memory is not an empty fleet: the table in force stays as good as it was."""
+    fleet, engine = world()
+    fleet.rounds(FOLLOW_ROUNDS)
+    k = base_draft_tokens(engine)
+    fleet.restart()
+    assert not pushes(fleet.round())
+    fleet.rounds(FOLLOW_ROUNDS)
+    assert base_draft_tokens(engine) == k
+
+
+def test_tables_are_steady_under_steady_acceptance() -> None:
+    """Hysteresis: the noise of a few seconds' drafts does not move K at the engine's own batch."""
+    fleet, engine = world(batch=4, acceptance=0.8)
+    fleet.rounds(20)
+    seen = set()
+    for _ in range(60):
+        fleet.round()
+        seen.add(base_draft_tokens(engine))
+    assert len(seen) == 1
+
+
+def test_every_pushed_table_covers_all_batches_with_allowed_draft_lengths() -> None:
+    """What the wire demands: rows from batch 1 on, no gaps, no overlaps, no K outside the allowed set."""
+    fleet, engine = world(seed=3)
+    for acceptance in (0.9, 0.05, 0.6):
+        engine.acceptance = acceptance
+        fleet.rounds(FOLLOW_ROUNDS)
+    tables = [document for document in engine.received if document.table is not None]
+    assert tables
+    for document in tables:
+        _check(document.table or (), document.allowed_draft_tokens)
+
+
+def _check(table: tuple[TableRange, ...], allowed: tuple[int, ...]) -> None:
+    expected = 1
+    for row in table:
+        assert row.from_batch == expected
+        assert row.to_batch >= row.from_batch
+        assert row.draft_tokens in allowed
+        expected = row.to_batch + 1
+    assert expected > 256
+
+
+def test_new_engine_gets_a_table_from_what_its_peers_know() -> None:
+    """The pool of grown peers stands in for evidence that a new engine cannot have yet."""
+    from tests.fleet.builders import pod
+
+    grown = Engine("chat-0", own_samples=(300.0,) * 7)
+    fresh = Engine("chat-1", batch=0)
+    shown = snapshot(
+        policies=(policy(loop=EngineLoopMode.TABLE),),
+        profiles=(profile(),),
+        pods=(pod("chat-0"), pod("chat-1", ready=False)),
+    )
+    fleet = World(shown, {"chat-0": grown, "chat-1": fresh})
+    fleet.round()
+    assert fresh.base is not None
+    assert fresh.base.table is not None
+    assert fleet.now == NOW + ROUND_SECONDS
