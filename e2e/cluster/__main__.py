@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from e2e.cluster import leftovers
+from e2e.cluster import images, leftovers
 from e2e.cluster.errors import ClusterError
 from e2e.cluster.local import LocalCluster
 from e2e.cluster.paths import REPOSITORY, ClusterPaths, binary, cache_root
@@ -84,6 +84,15 @@ def add_node(name: str) -> None:
     """Start one more node."""
     become_root()
     click.echo(LocalCluster(name, Progress()).add_node())
+
+
+@cli.command("images")
+def build_images() -> None:
+    """Make the images of the demo, where they are not cached, and print their archives."""
+    become_root()
+    say = Progress()
+    for archive in (images.base_image(say), images.operator_image(say)):
+        click.echo(archive)
 
 
 @cli.command()

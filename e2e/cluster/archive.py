@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import platform
 import tarfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import IO
 
 EPOCH = "1970-01-01T00:00:00Z"  # the same content always gives the same image
 CHUNK = 1 << 20
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}  # the kernel's name -> the image format's
 
 
 def write_single_binary_image(archive: Path, name: str, program: Path) -> None:
@@ -45,7 +47,7 @@ def _write(archive: Path, name: str, layer: IO[bytes], entrypoint: Sequence[str]
     path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     config = json.dumps(
         {
-            "architecture": "amd64",
+            "architecture": ARCHITECTURES.get(platform.machine(), platform.machine()),
             "os": "linux",
             "created": EPOCH,
             "config": {"Entrypoint": entrypoint or None, "Cmd": command or None, "Env": [path], "WorkingDir": "/"},

@@ -11,7 +11,7 @@ from e2e.cluster.shell import as_root, find, run
 
 @dataclass(frozen=True, slots=True)
 class Requirement:
-    """A program, and the Debian package that brings it."""
+    """A program (or a file, by its full path), and the Debian package that brings it."""
 
     program: str
     package: str
@@ -29,7 +29,11 @@ TO_RUN = (
     Requirement("nsenter", "util-linux"),
     Requirement("mount", "mount"),
 )
-TO_BUILD_IMAGES = (Requirement("buildah", "buildah"), Requirement("debootstrap", "debootstrap"))
+TO_BUILD_IMAGES = (
+    Requirement("buildah", "buildah"),
+    Requirement("debootstrap", "debootstrap"),
+    Requirement("/usr/share/keyrings/debian-archive-keyring.gpg", "debian-archive-keyring"),
+)
 
 
 def missing(requirements: tuple[Requirement, ...]) -> list[Requirement]:
@@ -69,7 +73,9 @@ def install(requirements: tuple[Requirement, ...], say: Say) -> None:
 
 
 def _present(requirement: Requirement) -> bool:
-    return cni_folder() is not None if requirement.program == "bridge" else find(requirement.program) is not None
+    if requirement.program == "bridge":
+        return cni_folder() is not None
+    return find(requirement.program) is not None or Path(requirement.program).is_file()
 
 
 def _command(lacking: list[Requirement]) -> list[str]:

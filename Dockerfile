@@ -1,0 +1,31 @@
+# The operator and webhook image. Build with Docker, or with buildah where there is no Docker engine:
+#   docker build -t turbospec .
+#   buildah build --isolation chroot --build-arg BASE_IMAGE=any-debian-with-python3-venv-and-pip -t turbospec .
+# Secrets `ca-bundle` and `pip-conf` are optional: a machine's certificate authorities and package index settings,
+# needed while building only and in no layer.
+ARG BASE_IMAGE=python:3.11-slim-bookworm
+
+FROM ${BASE_IMAGE} AS build
+WORKDIR /src
+# Two environments: what builds the wheel, and what is shipped. The shipped one holds no installer.
+RUN python3 -m venv /opt/build && python3 -m venv --without-pip /opt/venv
+COPY e2e/images/pip.sh /usr/local/bin/pip-with-secrets
+COPY requirements/operator.txt requirements/build.txt requirements/
+RUN --mount=type=secret,id=ca-bundle --mount=type=secret,id=pip-conf \
+    sh /usr/local/bin/pip-with-secrets install --require-hashes -r requirements/build.txt && \
+    sh /usr/local/bin/pip-with-secrets --python /opt/venv/bin/python install --require-hashes -r requirements/operator.txt
+# From here on nothing is downloaded, so a change of our code alone is built in seconds.
+COPY pyproject.toml README.md LICENSE ./
+COPY controller controller
+COPY operator operator
+RUN /opt/build/bin/pip wheel --quiet --no-cache-dir --no-index --no-deps --no-build-isolation --wheel-dir /dist . && \
+    /opt/build/bin/pip --python /opt/venv/bin/python install --quiet --no-cache-dir --no-index --no-deps /dist/*.whl
+
+FROM ${BASE_IMAGE}
+COPY --from=build /opt/venv /opt/venv
+# USER: kopf asks for the user's name, and this uid has no line in /etc/passwd.
+# The root file system may be read-only: nothing is written but to /tmp, and that only when it is there.
+ENV PATH=/opt/venv/bin:${PATH} USER=turbospec HOME=/tmp PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+WORKDIR /
+USER 65532:65532
+ENTRYPOINT ["/opt/venv/bin/python", "-m", "turbospec_operator"]
