@@ -1,0 +1,103 @@
+"""The engines as they answer themselves: GET /v1/state and /v1/steps of every serving pod."""
+
+import asyncio
+import base64
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+
+from e2e.demo.kube import SYSTEM_NAMESPACE, Kube
+from turbospec.wire.engine_state import EngineState, StepsPage
+from turbospec_operator import names
+from turbospec_operator.tokens import engine_token
+
+CONTROL_PORT = 9476
+SERVING_PORT = 8000
+
+
+@dataclass
+class Engine:
+    """One vLLM server. ``next_step`` is the first step record not yet read."""
+
+    pod: str
+    serving_url: str
+    control_url: str
+    token: str
+    next_step: int = 0
+    latest: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Engines:
+    """Reads all engines at once. Every method raises aiohttp.ClientError or TimeoutError where one does not answer."""
+
+    def __init__(self, engines: list[Engine], session: aiohttp.ClientSession) -> None:
+        self.all = engines
+        self._session = session
+
+    @property
+    def targets(self) -> dict[str, str]:
+        """Serving addresses by pod name."""
+        return {engine.pod: engine.serving_url for engine in self.all}
+
+    async def states(self) -> list[EngineState]:
+        """GET /v1/state of each."""
+        bodies = await asyncio.gather(*(self._get(engine, "/v1/state") for engine in self.all))
+        return [EngineState.model_validate_json(body) for body in bodies]
+
+    async def new_steps(self) -> list[dict[str, Any]]:
+        """The step records of all engines since the last call, by field name; ``latest`` keeps them by engine."""
+        await asyncio.gather(*(self._read_steps(engine) for engine in self.all))
+        return [row for engine in self.all for row in engine.latest]
+
+    async def wait_for_generation(self, generation: int, seconds: float) -> bool:
+        """Whether every engine runs a document of this or a later generation of its policy in time."""
+        try:
+            async with asyncio.timeout(seconds):
+                while not all(_generation(state) >= generation for state in await self.states()):  # noqa: ASYNC110 (remote)
+                    await asyncio.sleep(0.25)
+        except TimeoutError:
+            return False
+        return True
+
+    async def _read_steps(self, engine: Engine) -> None:
+        rows: list[dict[str, Any]] = []
+        while True:
+            page = StepsPage.model_validate_json(await self._get(engine, f"/v1/steps?since={engine.next_step}"))
+            rows.extend(dict(zip(page.fields, row, strict=True)) for row in page.rows)
+            engine.next_step = page.next
+            if not page.rows:
+                break
+        engine.latest = rows
+
+    async def _get(self, engine: Engine, path: str) -> bytes:
+        headers = {"Authorization": f"Bearer {engine.token}"}
+        async with self._session.get(engine.control_url + path, headers=headers) as response:
+            response.raise_for_status()
+            return await response.read()
+
+
+def find_engines(kube: Kube, namespace: str, labels: str) -> list[Engine]:
+    """The injected pods by their own addresses, with tokens derived as the operator derives them."""
+    secret = kube.core.read_namespaced_secret(names.MASTER_KEY_SECRET, SYSTEM_NAMESPACE)
+    master_key = base64.b64decode(secret.data[names.MASTER_KEY_FIELD])
+    found = []
+    for pod in sorted(kube.pods(namespace, labels), key=lambda each: str(each.metadata.name)):
+        nonce = (pod.metadata.annotations or {}).get(names.ANNOTATION_NONCE)
+        if nonce is None:
+            continue
+        address = pod.status.pod_ip
+        found.append(
+            Engine(
+                pod=pod.metadata.name,
+                serving_url=f"http://{address}:{SERVING_PORT}",
+                control_url=f"http://{address}:{CONTROL_PORT}",
+                token=engine_token(master_key, namespace, nonce),
+            )
+        )
+    return found
+
+
+def _generation(state: EngineState) -> int:
+    """Generation of the policy whose document is in force; -1 where there is none."""
+    return state.applied.policy.generation if state.applied and state.applied.policy else -1

@@ -1,0 +1,139 @@
+"""Kubernetes objects of the demo and the end-to-end tests, as plain dictionaries."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from e2e.load.requests import SERVED_MODEL
+from e2e.vllm.install import VllmInstallation
+
+Manifest = dict[str, Any]
+
+NAMESPACE = "demo"
+POLICY = "chat"
+DEPLOYMENT = "chat"
+SELECTOR = {"app": "chat"}
+CONTAINER = "vllm"
+BASE_IMAGE = "localhost/turbospec-base:1"
+KV_CACHE_BYTES = 640 * 1024 * 1024
+"""Room for 16 requests of 512 tokens on the widest model (69 kB a token)."""
+MAX_NUM_SEQS = 16
+SCRATCH = "/scratch"
+
+
+@dataclass(frozen=True)
+class Serving:
+    """Two vLLM servers of one model, everything they need mounted read-only from the node."""
+
+    vllm: VllmInstallation
+    model: Path
+    replicas: int = 2
+    profile_seconds: int = 150
+    name: str = DEPLOYMENT
+    labels: tuple[tuple[str, str], ...] = tuple(SELECTOR.items())
+    inject: bool = True
+
+
+def namespace(name: str = NAMESPACE) -> Manifest:
+    """The namespace that serves."""
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+
+
+def policy(
+    draft_tokens: list[int], *, prompt_lookup_min: int, loop: str = "Local", name: str = POLICY, **spec: Any
+) -> Manifest:
+    """n-gram speculation for the pods of the Deployment; a single draft length pins K."""
+    speculation = {
+        "method": "ngram",
+        "promptLookupMin": prompt_lookup_min,
+        "promptLookupMax": 4,
+        "draftTokens": draft_tokens,
+    }
+    return {
+        "apiVersion": "turbospec.io/v1alpha1",
+        "kind": "SpeculationPolicy",
+        "metadata": {"name": name, "namespace": NAMESPACE},
+        "spec": {
+            "selector": {"matchLabels": SELECTOR},
+            "engine": {"container": CONTAINER, "loop": loop},
+            "speculation": speculation,
+            **spec,
+        },
+    }
+
+
+def deployment(serving: Serving) -> Manifest:
+    """The Deployment. Nothing in it speaks of speculation: the policy adds that when pods are created."""
+    labels = dict(serving.labels)
+    inject = {"turbospec.io/inject": "true"} if serving.inject else {}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": serving.name, "namespace": NAMESPACE},
+        "spec": {
+            "replicas": serving.replicas,
+            "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels | inject}, "spec": _pod(serving)},
+        },
+    }
+
+
+def _pod(serving: Serving) -> Manifest:
+    host_paths = [*serving.vllm.mounts, serving.model]
+    names = [f"host-{index}" for index in range(len(host_paths))]
+    volumes = [{"name": name, "hostPath": {"path": str(path)}} for name, path in zip(names, host_paths, strict=True)]
+    mounts = [
+        {"name": name, "mountPath": str(path), "readOnly": True} for name, path in zip(names, host_paths, strict=True)
+    ]
+    container = {
+        "name": CONTAINER,
+        "image": BASE_IMAGE,
+        "imagePullPolicy": "Never",
+        "command": _command(serving),
+        "env": [{"name": name, "value": value} for name, value in _environment(serving).items()],
+        "ports": [{"name": "http", "containerPort": 8000}],
+        "resources": {"requests": {"cpu": "100m", "memory": "1Gi"}},
+        "readinessProbe": {"httpGet": {"path": "/health", "port": "http"}, "periodSeconds": 1, "failureThreshold": 900},
+        "volumeMounts": [
+            *mounts,
+            {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108 (the container's, not ours)
+            {"name": "scratch", "mountPath": SCRATCH},
+        ],
+    }
+    return {
+        "terminationGracePeriodSeconds": 5,
+        "volumes": [
+            *volumes,
+            {"name": "shm", "emptyDir": {"medium": "Memory"}},
+            {"name": "scratch", "emptyDir": {}},
+        ],
+        "containers": [container],
+    }
+
+
+def _command(serving: Serving) -> list[str]:
+    return [
+        str(serving.vllm.command), "serve", str(serving.model), "--served-model-name", SERVED_MODEL,
+        "--host", "0.0.0.0", "--port", "8000",
+        "--dtype", "bfloat16", "--enforce-eager", "--max-model-len", "1024",
+        "--max-num-seqs", str(MAX_NUM_SEQS),
+        # small prefill chunks: one of 512 tokens would hold all answers up for a second on one CPU thread
+        "--max-num-batched-tokens", "256",
+        "--kv-cache-memory-bytes", str(KV_CACHE_BYTES),
+        # every arm of the demo sends the same prompts
+        "--no-enable-prefix-caching",
+    ]  # fmt: skip
+
+
+def _environment(serving: Serving) -> dict[str, str]:
+    return {
+        "HOME": SCRATCH,
+        "TMPDIR": SCRATCH,
+        "LD_PRELOAD": f"libtcmalloc_minimal.so.4:{serving.vllm.openmp}",
+        "HF_HUB_OFFLINE": "1",
+        "VLLM_NO_USAGE_STATS": "1",
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # one process less per server
+        "OMP_NUM_THREADS": "1",
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # left to itself every server binds its thread to the first core
+        "TURBOSPEC_PROFILE_SECONDS": str(serving.profile_seconds),
+    }

@@ -1,0 +1,37 @@
+"""Prompts for the cycle model that fix the n-gram drafter's acceptance, request by request."""
+
+import random
+
+FIRST_BYTE_TOKEN = 4
+"""Token of byte 0: four special tokens come before."""
+
+MAX_OUTPUT_TOKENS = 240
+"""Beyond this the greedy text begins to repeat what it has itself written, and acceptance rises to 1."""
+
+
+def dial_prompt(acceptance: float, seed: int) -> list[int]:
+    """256 token ids: every byte once, in runs of consecutive bytes that go on with probability ``acceptance``.
+
+    The model continues with b + 1. The drafter looks the last tokens up in the prompt and proposes what followed there,
+    which is b + 1 where the run went on: the conditional acceptance of every draft position is about ``acceptance`` for
+    greedy outputs of at most ``MAX_OUTPUT_TOKENS`` tokens and ``prompt_lookup_min`` 1.
+    """
+    if not 0 <= acceptance <= 1:
+        raise ValueError(f"acceptance is {acceptance}, must be between 0 and 1")
+    dice = random.Random(seed)  # noqa: S311 (reproducible prompts, nothing secret)
+    start = dice.randrange(256)
+    runs = [[start]]
+    for offset in range(1, 256):
+        byte = (start + offset) % 256
+        if dice.random() < acceptance:
+            runs[-1].append(byte)
+        else:
+            runs.append([byte])
+    dice.shuffle(runs)
+    return [FIRST_BYTE_TOKEN + byte for run in runs for byte in run]
+
+
+def dial_continuation(prompt: list[int], tokens: int) -> list[int]:
+    """The only right greedy answer: after byte b comes b + 1."""
+    last = prompt[-1] - FIRST_BYTE_TOKEN
+    return [FIRST_BYTE_TOKEN + (last + step) % 256 for step in range(1, tokens + 1)]
