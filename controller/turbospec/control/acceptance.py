@@ -11,6 +11,8 @@ from turbospec.control.latency_fit import Floats
 
 BLOCK_STEPS = 10
 """Drafting steps that are folded into the memory together; also the resolution of change detection."""
+BLOCK_SAMPLES = 64
+"""Drafts after which a block is full before that: large batches on slow engines know enough after a few steps."""
 RECENT_BLOCKS = 8
 """Blocks kept apart from the long memory, each boundary between them a candidate for the moment of a change."""
 HALF_LIFE_STEPS = 300
@@ -20,7 +22,9 @@ MAX_SAMPLES = 4000.0
 CHANGE_THRESHOLD = 4.0
 """Standard errors between past and recent blocks that count as a change of text; by chance about once in hours."""
 CHANGE_MIN_SAMPLES = 6.0
-"""Samples needed on either side of a change; half a probe burst must be able to show one."""
+"""Samples after a change that can show it; one probe burst must be able to."""
+CHANGE_MIN_PAST = 20.0
+"""Samples before it: fewer have no rate that could be contradicted."""
 PRIOR_MAX_SAMPLES = 50.0
 """Trust region of a prior: it carries a new engine through its first second and is then outweighed."""
 KNOWN_SAMPLES = 4.0
@@ -109,6 +113,7 @@ class AcceptanceEstimator:
         self._trials = [0.0] * events
         self._hits = [0.0] * events
         self._block_steps = 0
+        self._block_drafts = 0
         self._records = 0
         self._last_seen: list[int | None] = [None] * max_draft_tokens
         # logit(acceptance_j) - logit(acceptance_(j-1)): what a position that is not drafted shares with its neighbour.
@@ -126,7 +131,8 @@ class AcceptanceEstimator:
             return
         self._add(drafted, accepted, asked, record.drafting_requests)
         self._block_steps += 1
-        if self._block_steps >= BLOCK_STEPS:
+        self._block_drafts += drafted[0]
+        if self._block_steps >= BLOCK_STEPS or self._block_drafts >= BLOCK_SAMPLES:
             self.fold()
 
     def _add(self, drafted: tuple[int, ...], accepted: tuple[int, ...], asked: int, requests: int) -> None:
@@ -151,13 +157,14 @@ class AcceptanceEstimator:
             asked_before = float(d)
 
     def fold(self) -> None:
-        """Close the current block: test for a change, forget, learn the shape. ``observe`` does it every ten steps."""
+        """Close the current block: test for a change, forget, learn the shape. ``observe`` does it every few steps."""
         if self._block_steps == 0:
             return
         self._recent.append(_Counts(np.array(self._trials), np.array(self._hits), self._block_steps))
         self._trials = [0.0] * len(self._trials)
         self._hits = [0.0] * len(self._hits)
         self._block_steps = 0
+        self._block_drafts = 0
         change = self._change()
         if change is not None:
             self.changes += 1
@@ -254,7 +261,7 @@ class AcceptanceEstimator:
         before_hits = np.cumsum(hits, axis=0) - hits + self._memory.hits + self._prior.hits
         after_trials = np.cumsum(trials[::-1], axis=0)[::-1]
         after_hits = np.cumsum(hits[::-1], axis=0)[::-1]
-        after_trials = np.where(before_trials >= CHANGE_MIN_SAMPLES, after_trials, 0.0)
+        after_trials = np.where(before_trials >= CHANGE_MIN_PAST, after_trials, 0.0)
         rate = (before_hits + 0.5) / (before_trials + 1.0)
         # Near 0 and 1 the normal approximation calls single surprises changes: never below the variance at 0.05.
         bounded = np.clip(rate, 0.05, 0.95)

@@ -13,11 +13,13 @@ from turbospec.control.draft_length import Decision, DraftTable, Reason, choose,
 from turbospec.control.goodput import Prediction, drafted_per_request, expected_tokens
 from turbospec.control.latency import LatencyGrid, LatencyModel
 from turbospec.control.latency_fit import Floats
-from turbospec.control.probing import DEEP_GAP_STEPS, MIN_GAP_STEPS, Burst, Prober, ProbeReport
+from turbospec.control.probing import DEEP_GAP_SECONDS, MIN_GAP_SECONDS, Burst, Prober, ProbeReport
 from turbospec.control.step import StepComposition, StepRecord
 
 REBUILD_STEPS = 20
 """Steps between rebuilds of the table: the paper's interval."""
+REBUILD_SECONDS = 1.0
+"""Where steps are slow a rebuild does not wait for all of them."""
 CONTEXT_CHANGE = 0.25
 """Relative change of the mean context that makes a rebuild due at once."""
 CONTEXT_MIN_STEPS = 5
@@ -101,6 +103,7 @@ class EngineLoop:
         self._batch: int | None = None
         self._context: float | None = None
         self._steps_since_rebuild = 0
+        self._seconds_since_rebuild = 0.0
         self._rebuild_after = REBUILD_STEPS
         self._changes_seen = 0
         self.rebuilds = 0
@@ -109,7 +112,7 @@ class EngineLoop:
         """Records refused because a value in them is impossible."""
 
     def configure(self, settings: LoopSettings) -> None:
-        """Put new settings in force; what was learnt of the text stays.
+        """Put new settings in force; what was learnt of the text stays. The same settings again change nothing.
 
         Raises ValueError, with the old settings still in force, where the allowed K are none of the engine's, a table
         holds a K that is not allowed, or the prior is impossible.
@@ -117,8 +120,10 @@ class EngineLoop:
         _check(settings, self._limits)
         settings = replace(settings, allowed=tuple(sorted(set(settings.allowed))))
         with self._lock:
-            self._estimator.set_prior(settings.prior)
             old = self._settings
+            if old == settings:
+                return
+            self._estimator.set_prior(settings.prior)
             if old is None or old.latency != settings.latency or old.allowed != settings.allowed:
                 self._prepare(settings)
             self._settings = settings
@@ -153,6 +158,7 @@ class EngineLoop:
             self._estimator.observe(record)
             self._observe_work(record)
             self._steps_since_rebuild += 1
+            self._seconds_since_rebuild += record.interval_seconds or 0.0
             if self._rebuild_due():
                 self._rebuild()
 
@@ -226,14 +232,16 @@ class EngineLoop:
         predicted = (
             plan.seconds[i][batch - 1]
             + fit.per_kv_token * (record.kv_tokens - batch * plan.context_tokens)
-            + fit.per_batched_token * (record.verified_draft_tokens - batch * plan.widths[i])
+            + (fit.per_batched_token + fit.per_draft_token + fit.per_draft_pass / batch)
+            * (record.verified_draft_tokens - batch * plan.widths[i])
         )
         if predicted > 0:
             self._bias.observe(k, interval, predicted)
 
     def _rebuild_due(self) -> bool:
         since = self._steps_since_rebuild
-        if since >= self._rebuild_after or self._estimator.changes != self._changes_seen:
+        slow = self._seconds_since_rebuild >= REBUILD_SECONDS
+        if slow or since >= self._rebuild_after or self._estimator.changes != self._changes_seen:
             return True
         planned, now = self._plan.context_tokens, self._context
         if since < CONTEXT_MIN_STEPS or now is None:
@@ -243,6 +251,7 @@ class EngineLoop:
     def _rebuild(self) -> None:
         settings, limits = self._settings, self._limits
         self._steps_since_rebuild, self._rebuild_after = 0, REBUILD_STEPS
+        self._seconds_since_rebuild = 0.0
         self._estimator.fold()
         self._changes_seen = self._estimator.changes
         if settings is None:
@@ -270,8 +279,11 @@ class EngineLoop:
         seconds = grid.seconds(allowed, widths, context)
         factors = tuple(bias.factors()[k] for k in allowed)
         known = [value for value in tokens if value is not None]
-        if len(known) == len(tokens):
-            reason = Reason.HIGHEST_GOODPUT if len(allowed) > 1 else Reason.ONLY_ALLOWED
+        if len(allowed) == 1:
+            reason = Reason.ONLY_ALLOWED
+            table = restrict(allowed, allowed, self._limits.max_num_seqs)
+        elif len(known) == len(tokens):
+            reason = Reason.HIGHEST_GOODPUT
             previous = self._plan.table if self._plan.reason is Reason.HIGHEST_GOODPUT else None
             # Goodput divided by the batch, which all K of a column share.
             table = choose(_column(known) / (seconds * _column(factors)), allowed, previous)
@@ -301,7 +313,7 @@ class EngineLoop:
             draft_tokens=plan.allowed[first],
             batch=batch,
             stale_steps=self._estimator.staleness(current),
-            gap_steps=MIN_GAP_STEPS if current == 0 else DEEP_GAP_STEPS,
+            gap_steps=int((MIN_GAP_SECONDS if current == 0 else DEEP_GAP_SECONDS) / ours.step_seconds),
             cost_seconds=cost,
         )
 

@@ -146,7 +146,7 @@ class LatencyGrid:
             + fit.per_batched_token * batch * (1.0 + width)
             + fit.per_kv_token * batch * context_tokens
             + fit.per_drafting_step * (k > 0)
-            + k * (fit.per_draft_pass + fit.per_draft_token * batch)
+            + width * (fit.per_draft_pass + fit.per_draft_token * batch)
         )
         return np.asarray(fitted * self._ratio(width[:, 0]), dtype=np.float64)
 

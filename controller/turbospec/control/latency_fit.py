@@ -9,8 +9,10 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-REWEIGHTING_PASSES = 5
+REWEIGHTING_PASSES = 8
 """Passes after which the weights of measured profiles no longer move; found by trying."""
+OUTLIER_LOG = 0.3
+"""Distance of log(measured / fitted) at which a sample counts half: beyond what graph sizes and caches explain."""
 RIDGE = 1e-9
 """Splits a cost evenly between columns that the data cannot tell apart; too small to move any other coefficient."""
 WORST_MEDIAN_ERROR = 0.5
@@ -27,7 +29,7 @@ class StepSample:
 
     decodes: int
     draft_tokens: int
-    """K: draft passes spent on the step."""
+    """K asked for; of its size only whether it is 0 counts."""
     verified_draft_tokens: float
     """Draft tokens verified, all requests together; below ``decodes * draft_tokens`` where the drafter yields less."""
     prefill_tokens: int
@@ -40,11 +42,12 @@ class StepSample:
 class FitCoefficients:
     """Seconds per unit, none negative.
 
-    step = per_step + per_batched_token * (decodes + draft tokens verified + prefill tokens) + per_kv_token * KV tokens
-    + [K > 0] * per_drafting_step + K * per_draft_pass + K * decodes * per_draft_token.
+    step = per_step + per_batched_token * (decodes + drafted + prefill tokens) + per_kv_token * KV tokens
+    + [K > 0] * per_drafting_step + drafted / decodes * per_draft_pass + drafted * per_draft_token,
 
-    The target, draft and overhead terms of arXiv 2406.14066 in one linear form; the step at K > 0 is ours, because
-    engines pay for entering the drafting path at all.
+    where drafted are the draft tokens verified, K * decodes where every draft is full. These are the target, draft and
+    overhead terms of arXiv 2406.14066 in one linear form; the cost of drafting at all is ours. Drafts are charged as
+    found, not as asked for: drafters that find few tokens (ngram, suffix) make no passes for those they lack.
     """
 
     per_step: float
@@ -68,8 +71,8 @@ def features(samples: Sequence[StepSample]) -> Floats:
                 sample.decodes + sample.verified_draft_tokens + sample.prefill_tokens,
                 sample.kv_tokens,
                 float(sample.draft_tokens > 0),
-                sample.draft_tokens,
-                sample.draft_tokens * sample.decodes,
+                sample.verified_draft_tokens / max(sample.decodes, 1),
+                sample.verified_draft_tokens,
             )
             for sample in samples
         ],
@@ -80,8 +83,8 @@ def features(samples: Sequence[StepSample]) -> Floats:
 def fit_latency(samples: Sequence[StepSample]) -> FitCoefficients:
     """Fit the six costs to measured steps.
 
-    Relative errors are minimised, so that a batch of one counts as much as a batch of 256; a sample is weighted by the
-    larger of its measured and its predicted time, so that no single wrong measurement, long or short, bends the fit.
+    Relative errors are minimised, so that a batch of one counts as much as a batch of 256, by least squares reweighted
+    until a measurement far from the fit, long or short, no longer counts (Cauchy's weights on log(measured / fitted)).
     Raises ImpossibleFitError for fewer than three different compositions, for impossible values, and for times that do
     not follow the work.
     """
@@ -98,7 +101,9 @@ def fit_latency(samples: Sequence[StepSample]) -> FitCoefficients:
     for _ in range(REWEIGHTING_PASSES):
         weights = root_weights / scale
         coefficients = non_negative_least_squares(rows * weights[:, None], seconds * weights)
-        scale = np.maximum(seconds, rows @ coefficients)
+        fitted = rows @ coefficients
+        surprise = np.log(seconds / np.maximum(fitted, 1e-12)) / OUTLIER_LOG
+        scale = np.maximum(seconds, fitted) * np.sqrt(1.0 + surprise**2)
     error = float(np.median(np.abs(rows @ coefficients / seconds - 1.0)))
     if not error <= WORST_MEDIAN_ERROR:
         raise ImpossibleFitError(f"step times do not follow the work: the best fit is off by a median of {error:.0%}")

@@ -8,10 +8,10 @@ SAVINGS_SECONDS = 0.6
 """Unspent budget that is kept: a minute's worth, so that a text that has just changed is looked at often at first."""
 BURST_SAMPLES = 8
 """Drafts in a burst: enough to tell acceptance 0.05 from 0.5 with 85% certainty, 0.9 always."""
-MIN_GAP_STEPS = 60
-"""Steps between bursts at K = 0, where nothing is known of the text: about 1.5 s at 25 ms."""
-DEEP_GAP_STEPS = 1000
-"""Steps without evidence at the next deeper position before it is looked at: shallower ones report changes of text."""
+MIN_GAP_SECONDS = 1.5
+"""Time between bursts at K = 0, where nothing is known of the text."""
+DEEP_GAP_SECONDS = 20.0
+"""Time without evidence at the next deeper position before it is looked at: shallower ones report changes of text."""
 
 
 @dataclass(slots=True)

@@ -30,8 +30,9 @@ class LatencyCell(WireModel):
 class LatencyFit(WireModel):
     """Coefficients of the fitted step time, each in picoseconds per unit, none negative.
 
-    step = per_step + per_batched_token * (decodes + draft tokens verified + prefill tokens) + per_kv_token * KV tokens
-    + [K > 0] * per_drafting_step + K * per_draft_pass + K * decodes * per_draft_token.
+    step = per_step + per_batched_token * (decodes + drafted + prefill tokens) + per_kv_token * KV tokens
+    + [K > 0] * per_drafting_step + drafted / decodes * per_draft_pass + drafted * per_draft_token,
+    where drafted are the draft tokens verified: K * decodes where every draft is full.
     """
 
     per_step: Annotated[int, Field(ge=0, description="Picoseconds per engine step.")]
