@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from e2e.cluster import images, leftovers
+from e2e.cluster import images, leftovers, smoke
 from e2e.cluster.errors import ClusterError
 from e2e.cluster.local import LocalCluster
 from e2e.cluster.paths import REPOSITORY, ClusterPaths, binary, cache_root
@@ -102,6 +102,17 @@ def load_image(name: str, archive: Path) -> None:
     """Load a docker-archive into every node."""
     become_root()
     LocalCluster(name, Progress()).load_image(archive)
+
+
+@cli.command("smoke")
+@NAME
+def run_smoke(name: str) -> None:
+    """Check that the cluster runs pods, Services and webhooks."""
+    become_root()
+    say = Progress()
+    cluster = LocalCluster(name, say)
+    cluster.load_image(images.base_image(say))
+    smoke.check(cluster, say)
 
 
 @cli.command()

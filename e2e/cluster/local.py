@@ -104,9 +104,9 @@ class LocalCluster:
         """For clients on this machine."""
         return self.paths.kubeconfig
 
-    def kubectl(self, *arguments: str) -> str:
+    def kubectl(self, *arguments: str, text_input: str | None = None) -> str:
         """Standard output of kubectl as administrator."""
-        return run([binary("kubectl"), f"--kubeconfig={self.paths.kubeconfig}", *arguments])
+        return run([binary("kubectl"), f"--kubeconfig={self.paths.kubeconfig}", *arguments], text_input=text_input)
 
     def network_command(self, command: list[str]) -> list[str]:
         """`command` wrapped so that it runs in the cluster's network, where pod and service addresses answer."""
