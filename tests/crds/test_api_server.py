@@ -2,17 +2,19 @@
 
 import copy
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.apiserver import ApiServer
-from turbospec.wire.crd import CUSTOM_RESOURCES, GROUP, PROFILE, VERSION, CustomResource, crd_manifest
+from turbospec.wire.crd import CUSTOM_RESOURCES, GROUP, PROFILE, VERSION, CustomResource
 from turbospec.wire.speculation_policy import SpeculationPolicySpec
 from turbospec.wire.speculation_profile import SpeculationProfileSpec
 
 pytestmark = pytest.mark.apiserver
 
+CRDS = Path(__file__).parents[2] / "crds"
 NAMESPACE = "crds"
 
 Object = dict[str, Any]
@@ -64,9 +66,8 @@ def profile(**spec: Any) -> Object:
 @pytest.fixture(scope="module")
 def api(api_server: ApiServer) -> ApiServer:
     """The session's API server with our definitions Established and a namespace."""
-    api_server.apply(*[crd_manifest(resource) for resource in CUSTOM_RESOURCES])
-    names = [f"crd/{resource.name}" for resource in CUSTOM_RESOURCES]
-    api_server.kubectl("wait", "--for=condition=Established", "--timeout=30s", *names)
+    api_server.kubectl("apply", "--server-side", "-f", str(CRDS))
+    api_server.kubectl("wait", "--for=condition=Established", "--timeout=60s", "-f", str(CRDS))
     api_server.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
     return api_server
 

@@ -1,0 +1,76 @@
+"""From an AdmissionReview to its answer. No pod is ever turned away: what cannot be injected is allowed unchanged."""
+
+import base64
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from turbospec.fleet.matching import govern
+from turbospec.wire.speculation_policy import SpeculationPolicySpec
+from turbospec_operator import runtime_bundle, views
+from turbospec_operator.cluster import CONFIG_MAPS, POLICIES, ApiError, Cluster, ExistsError, Raw
+from turbospec_operator.injection import Outcome, Runtime, inject
+from turbospec_operator.tokens import new_nonce
+
+MAX_WARNING = 240
+"""API servers cut warnings off at 256 characters."""
+
+log = logging.getLogger(__name__)
+
+
+class Admission:
+    """Decides on pods. ``runtime_zip`` is what the injected pods of every namespace must find there."""
+
+    def __init__(self, cluster: Cluster, runtime_zip: bytes) -> None:
+        self._cluster = cluster
+        self._zip = runtime_zip
+
+    async def decide(self, request: Mapping[str, Any], runtime: Runtime) -> Outcome:
+        """What to do with the pod of an admission request. Raises ApiError where policies cannot be read."""
+        pod, namespace = request.get("object") or {}, str(request.get("namespace") or "")
+        if (request.get("kind") or {}).get("kind") != "Pod" or request.get("operation") != "CREATE":
+            return Outcome()
+        policy = governing_policy(await self._cluster.list(POLICIES, namespace), pod, namespace)
+        outcome = inject(pod, namespace, policy, runtime, new_nonce())
+        if outcome.injected and not request.get("dryRun"):
+            await self._ensure_runtime(namespace)
+        name = pod["metadata"].get("name") or pod["metadata"].get("generateName")
+        if outcome.injected:
+            log.info("pod %s/%s gets runtime %s", namespace, name, runtime.hash)
+        elif outcome.refusal:
+            log.info("pod %s/%s is not injected: %s", namespace, name, outcome.refusal)
+        return outcome
+
+    async def _ensure_runtime(self, namespace: str) -> None:
+        """The first pods of a namespace come before the operator has seen their policy: they must not go without."""
+        try:
+            await self._cluster.create(CONFIG_MAPS, namespace, runtime_bundle.config_map_manifest(namespace, self._zip))
+        except ExistsError:
+            pass
+        except ApiError as error:
+            # The mount is optional and the operator tries as well: the pod starts in any case.
+            log.warning("runtime ConfigMap: %s", error)
+
+
+def governing_policy(policies: Sequence[Raw], pod: Raw, namespace: str) -> SpeculationPolicySpec | None:
+    """The policy that will govern this pod, by the very rule of the fleet loop; None where none does."""
+    named = {"name": "", "uid": "", **pod["metadata"], "namespace": namespace}
+    view = views.pod_view({**pod, "metadata": named}, None, None)
+    governed = govern([views.policy_view(policy) for policy in policies], [view]).pods
+    for policy in policies:
+        if governed.get(policy["metadata"]["uid"]):
+            spec = views.policy_spec(policy)
+            return None if isinstance(spec, str) else spec
+    return None
+
+
+def answer(uid: str, outcome: Outcome) -> Raw:
+    """The AdmissionReview that carries an outcome; always allowed."""
+    response: Raw = {"uid": uid, "allowed": True}
+    if outcome.patch:
+        patch = json.dumps(outcome.patch).encode()
+        response |= {"patchType": "JSONPatch", "patch": base64.b64encode(patch).decode()}
+    if outcome.refusal:
+        response["warnings"] = [f"turbospec: not injected: {outcome.refusal}"[:MAX_WARNING]]
+    return {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response}
