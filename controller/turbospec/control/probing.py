@@ -51,6 +51,7 @@ class Prober:
 
     def __init__(self) -> None:
         self._credit = SAVINGS_SECONDS / 2
+        self._most = SAVINGS_SECONDS
         self._steps = 0
         self._last_burst: dict[int, int] = {}
         self._bursts = 0
@@ -63,7 +64,7 @@ class Prober:
         if seconds is None:
             return
         self._elapsed += seconds
-        self._credit = min(self._credit + BUDGET * seconds, SAVINGS_SECONDS)
+        self._credit = min(self._credit + BUDGET * seconds, self._most)
 
     def plan(
         self, *, draft_tokens: int, batch: int, stale_steps: int | None, gap_steps: int, cost_seconds: float
@@ -80,6 +81,8 @@ class Prober:
             return None
         steps = -(-BURST_SAMPLES // max(batch, 1))
         needed = 0.0 if last is None and stale_steps is None else steps * cost_seconds
+        # A burst that costs more than is ever saved is saved for, instead of never being had.
+        self._most = max(SAVINGS_SECONDS, needed)
         if self._credit < needed:
             return None
         self._bursts += 1
