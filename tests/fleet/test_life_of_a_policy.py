@@ -1,6 +1,8 @@
 """Replays: a policy from an empty cluster to controlled engines, and what disturbs it on the way."""
 
 from dataclasses import replace
+from itertools import pairwise
+from typing import Any
 
 import pytest
 
@@ -16,7 +18,7 @@ def set_job(fleet: World, **changes: object) -> None:
     fleet.snapshot = replace(fleet.snapshot, jobs=(*earlier, replace(last, **changes)))  # type: ignore[arg-type]
 
 
-def two_engines(**policy_changes: object) -> World:
+def two_engines(**policy_changes: Any) -> World:
     shown = snapshot(policies=(policy(**policy_changes),), pods=(pod("chat-0"), pod("chat-1")))
     return World(shown, {name: Engine(name) for name in ("chat-0", "chat-1")})
 
@@ -112,7 +114,7 @@ def test_failing_job_is_tried_three_times_with_growing_pauses() -> None:
             set_job(fleet, phase=JobPhase.FAILED, failure="out of memory", finished_seconds=fleet.now)
     created = [effect for _, effect in fleet.effects if isinstance(effect, CreateProfilingJob)]
     assert [effect.name.removeprefix(f"turbospec-profile-{KEY}") for effect in created] == ["", "-2", "-3"]
-    pauses = [later - earlier for earlier, later in zip(starts, starts[1:], strict=False)]
+    pauses = [later - earlier for earlier, later in pairwise(starts)]
     assert 30 <= pauses[0] <= 34
     assert 120 <= pauses[1] <= 124
     message = {c.type: c.message for c in fleet.statuses["chat"].conditions}["Profiled"]

@@ -2,8 +2,9 @@
 
 import pytest
 
-from tests.fleet.builders import LADDER, NOW, policy, profile, pushes, snapshot
+from tests.fleet.builders import LADDER, NOW, pod, policy, profile, pushes, snapshot
 from tests.fleet.world import ROUND_SECONDS, Engine, World
+from turbospec.control.latency import LatencyModel, MeasuredCell, build_latency_model
 from turbospec.fleet.effects import TableRange
 from turbospec.fleet.snapshot import EngineLoopMode
 
@@ -68,9 +69,7 @@ def test_nothing_is_probed_where_even_perfect_acceptance_would_not_pay() -> None
     assert not [document for document in engine.received[before:] if document.ttl_seconds is not None]
 
 
-def _drafting_never_pays():  # type: ignore[no-untyped-def]  # a LatencyModel
-    from turbospec.control.latency import MeasuredCell, build_latency_model
-
+def _drafting_never_pays() -> LatencyModel:
     return build_latency_model(
         [MeasuredCell(b, 512, k, 0, 0.01 * (1 + 1.5 * k), 9) for b in (1, 16, 256) for k in (0, 1, 7)]
     )
@@ -145,8 +144,6 @@ def _check(table: tuple[TableRange, ...], allowed: tuple[int, ...]) -> None:
 
 def test_new_engine_gets_a_table_from_what_its_peers_know() -> None:
     """The pool of grown peers stands in for evidence that a new engine cannot have yet."""
-    from tests.fleet.builders import pod
-
     grown = Engine("chat-0", own_samples=(300.0,) * 7)
     fresh = Engine("chat-1", batch=0)
     shown = snapshot(

@@ -14,7 +14,7 @@ from turbospec.fleet.pooling import Pools
 from turbospec.fleet.profiles import FittingProfile, ProfileKey, fitting_profiles
 from turbospec.fleet.profiling import Candidate, ProfileStanding, plan_profiling
 from turbospec.fleet.snapshot import FleetSnapshot, PodView, PolicyView
-from turbospec.fleet.standing import EngineStanding, allowed_draft_tokens, obstacle
+from turbospec.fleet.standing import EngineStanding, allowed_draft_tokens, last_report, obstacle
 
 __all__ = ["FleetMemory", "decide"]
 
@@ -35,7 +35,7 @@ def decide(snapshot: FleetSnapshot, memory: FleetMemory) -> tuple[tuple[Effect, 
     policies = sorted(snapshot.policies, key=seniority)
     governance = govern(policies, snapshot.pods)
     profiles = fitting_profiles(snapshot.profiles)
-    candidates = _candidates(policies, governance)
+    candidates = _candidates(policies, governance, memory, now)
     plan = plan_profiling(candidates.values(), profiles, snapshot.jobs, memory.requested, now)
     requests = [*_runtimes(policies, memory, now), *plan.effects]
     pushes: list[PushControl] = []
@@ -71,12 +71,14 @@ class _Fleet:
     now_seconds: float
 
 
-def _candidates(policies: Iterable[PolicyView], governance: Governance) -> Mapping[str, Candidate]:
-    """Every engine that can be controlled, by pod uid, oldest policy first."""
+def _candidates(
+    policies: Iterable[PolicyView], governance: Governance, memory: FleetMemory, now: float
+) -> Mapping[str, Candidate]:
+    """Every engine that can be controlled, by pod uid, oldest policy first; also one that has just fallen silent."""
     found: dict[str, Candidate] = {}
     for policy in policies:
         for pod in governance.pods.get(policy.uid, ()):
-            report = pod.report
+            report = last_report(pod, memory.engines.get(pod.uid), now)
             if report is not None and pod.injected and report.unsupported_code is None:
                 allowed = allowed_draft_tokens(policy, report)
                 if allowed:
@@ -95,15 +97,17 @@ def _runtimes(policies: Iterable[PolicyView], memory: FleetMemory, now: float) -
 def _engine_round(
     fleet: _Fleet, pod: PodView, candidate: Candidate | None, remembered: EngineMemory | None
 ) -> EngineRound:
-    if candidate is None:
-        return EngineRound(obstacle(fleet.policy, pod, remembered, fleet.now_seconds), memory=remembered)
+    profiling = None if candidate is None else fleet.standings[fleet.policy.uid, candidate.key]
+    if candidate is None or profiling is None or pod.report is None:
+        profile = None if profiling is None else profiling.profile
+        return EngineRound(obstacle(fleet.policy, pod, remembered, profile, fleet.now_seconds), memory=remembered)
     situation = EngineSituation(
         policy=fleet.policy,
         pod=pod,
-        report=candidate.report,
+        report=pod.report,
         allowed=candidate.allowed,
         profile=fleet.profiles.get(candidate.place),
-        profiling=fleet.standings[fleet.policy.uid, candidate.key],
+        profiling=profiling,
         pool=fleet.pools.for_engine(candidate.key, pod.uid),
         now_seconds=fleet.now_seconds,
     )

@@ -27,7 +27,8 @@ def events(status: SetPolicyStatus, known: PolicyMemory | None, policy: PolicyVi
     if known is not None:
         said = {condition.type: condition.reason for condition in known.status.conditions}
     changed: dict[str, ConditionValue] = {}
-    for condition in status.conditions:
+    # Where a condition is Unknown, another one with the same reason explains why.
+    for condition in sorted(status.conditions, key=lambda entry: entry.status == "Unknown"):
         if said.get(condition.type) != condition.reason and condition.reason not in changed:
             changed[condition.reason] = condition
     return tuple(

@@ -16,7 +16,7 @@ from turbospec.fleet.effects import (
     SetPolicyStatus,
     TableRange,
 )
-from turbospec.fleet.snapshot import PositionCounts
+from turbospec.fleet.snapshot import EngineReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,15 +33,18 @@ class PositionEvidence:
 
 @dataclass(frozen=True, slots=True)
 class EngineMemory:
-    """What is remembered of one engine process. ``sent_tries``: how often ``sent_id`` was put without taking effect."""
+    """What is remembered of one engine process: what it was sent, and what it said last.
+
+    ``sent_tries`` counts how often ``sent_id`` was put without taking effect.
+    """
 
     engine_id: str
     first_seen_seconds: float
     sent_id: str | None = None
     sent_seconds: float = 0.0
     sent_tries: int = 0
-    counts: PositionCounts | None = None
-    counts_seconds: float = 0.0
+    report: EngineReport | None = None
+    report_seconds: float = 0.0
     evidence: tuple[PositionEvidence | None, ...] = ()
     context_tokens: float | None = None
     table: tuple[TableRange, ...] | None = None

@@ -40,13 +40,15 @@ def allowed_draft_tokens(policy: PolicyView, report: EngineReport) -> tuple[int,
     return tuple(sorted(set(policy.draft_tokens) & set(report.engine_draft_tokens)))
 
 
-def obstacle(policy: PolicyView, pod: PodView, remembered: EngineMemory | None, now_seconds: float) -> EngineStanding:
-    """Why nothing can be decided for this pod, whatever the profile says. Only for pods that are no candidates."""
+def obstacle(
+    policy: PolicyView, pod: PodView, remembered: EngineMemory | None, profile: str | None, now_seconds: float
+) -> EngineStanding:
+    """Why nothing is decided for this pod in this round. Only for pods that cannot be controlled or do not answer."""
     if not pod.injected:
         return EngineStanding(pod, False, "NotInjected", _not_injected(pod))
     report = pod.report
     if report is None:
-        return _silent(pod, remembered, now_seconds)
+        return _silent(pod, remembered, profile, now_seconds)
     if report.unsupported_code is not None:
         message = f"{report.unsupported_code}: {report.unsupported_message or 'the engine gives no reason'}"
         return EngineStanding(pod, False, "EngineUnsupported", message)
@@ -95,12 +97,18 @@ def towards(
     return EngineStanding(pod, True, "Controlled", _CONTROLLED.get(wanted.kind, ""), profiling.profile)
 
 
-def _silent(pod: PodView, remembered: EngineMemory | None, now_seconds: float) -> EngineStanding:
+def last_report(pod: PodView, remembered: EngineMemory | None, now_seconds: float) -> EngineReport | None:
+    """What the engine says, or said within ``UNREACHABLE_GRACE_SECONDS``."""
+    if pod.report is not None or remembered is None:
+        return pod.report
+    return remembered.report if now_seconds - remembered.report_seconds < UNREACHABLE_GRACE_SECONDS else None
+
+
+def _silent(pod: PodView, remembered: EngineMemory | None, profile: str | None, now_seconds: float) -> EngineStanding:
     """An engine that does not answer: starting, lost for a moment, or unreachable."""
-    if remembered is not None and remembered.sent_id is not None and remembered.sent_tries == 0:
-        silent_seconds = now_seconds - remembered.counts_seconds
-        if silent_seconds < UNREACHABLE_GRACE_SECONDS:
-            return EngineStanding(pod, True, "Controlled", f"no answer for {silent_seconds:.0f} s.")
+    was_controlled = remembered is not None and remembered.sent_id is not None and remembered.sent_tries == 0
+    if was_controlled and last_report(pod, remembered, now_seconds) is not None:
+        return EngineStanding(pod, True, "Controlled", "it does not answer at the moment.", profile)
     if not pod.ready:
         return EngineStanding(pod, False, "EngineStarting", "the pod is not Ready and its engine does not answer yet.")
     message = (
