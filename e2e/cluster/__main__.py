@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from e2e.cluster import images, leftovers, smoke
+from e2e.cluster import build, images, leftovers, packages, smoke
 from e2e.cluster.errors import ClusterError
 from e2e.cluster.local import LocalCluster
 from e2e.cluster.paths import REPOSITORY, ClusterPaths, binary, cache_root
@@ -32,10 +32,20 @@ def cli() -> None:
     """Group of all commands."""
 
 
+@cli.command("build")
+@click.option("--only", default=",".join(build.ALL), help="Comma-separated names; all by default.")
+def build_binaries(only: str) -> None:
+    """Build Kubernetes, etcd and helm from Go modules, where they are not cached."""
+    build.build(only.split(","), Progress())
+
+
 @cli.command()
 @NAME
 def up(name: str) -> None:
-    """Bring the local cluster up."""
+    """Bring the local cluster up; builds and installs what is missing first."""
+    say = Progress()
+    build.build(build.ALL, say)
+    packages.install(packages.TO_RUN, say)
     become_root()
     cluster = LocalCluster(name, Progress())
     cluster.up()

@@ -1,0 +1,191 @@
+"""Building Kubernetes, etcd and helm from pinned Go modules into the cache, once."""
+
+import fcntl
+import hashlib
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from e2e.cluster.errors import ClusterError
+from e2e.cluster.go import go_command, go_environment
+from e2e.cluster.paths import binary_folder
+from e2e.cluster.progress import Say, step
+from e2e.cluster.shell import find, run
+
+MODULE = Path(__file__).parent / "kubernetes"
+KUBERNETES_VERSION = "1.34.4"
+HELM_VERSION = "4.3.1"
+MINIMUM_HELM = 3
+LINK_FLAGS = "-s -w"
+REPORT_SECONDS = 15.0
+ERROR_TAIL_LINES = 20
+
+# etcd comes out of the same module graph, so it is the version that this Kubernetes is tested with
+PACKAGES = {
+    **{
+        name: f"k8s.io/kubernetes/cmd/{name}"
+        for name in (
+            "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl",
+        )
+    },
+    "etcd": "go.etcd.io/etcd/server/v3",
+    "pause": "./pause",
+}  # fmt: skip
+HELM = "helm"
+ALL = (*PACKAGES, HELM)
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """Says beside a binary from what it was built."""
+
+    name: str
+
+    @property
+    def file(self) -> Path:
+        return binary_folder() / f".{self.name}.recipe"
+
+    def is_current(self) -> bool:
+        """Whether the binary is there and was built from what we would build it from now."""
+        return (binary_folder() / self.name).exists() and self.file.exists() and self.file.read_text() == self.recipe()
+
+    def write(self) -> None:
+        self.file.write_text(self.recipe())
+
+    def recipe(self) -> str:
+        """Everything that, changed, means building anew."""
+        if self.name == HELM:
+            return f"helm {HELM_VERSION}\n"
+        digest = hashlib.sha256(" ".join(_link_flags()).encode())
+        sources = MODULE.glob("pause/*.go") if self.name == "pause" else (MODULE / "go.mod", MODULE / "go.sum")
+        for source in sorted(sources):
+            digest.update(source.read_bytes())
+        return f"kubernetes {KUBERNETES_VERSION} {digest.hexdigest()}\n"
+
+
+def build(names: Sequence[str], say: Say) -> None:
+    """Build those of `names` that are missing or outdated.
+
+    Raises:
+        ClusterError: a name is unknown, or a build failed; the message ends with the compiler's.
+    """
+    if unknown := [name for name in names if name not in ALL]:
+        raise ClusterError(f"cannot build {', '.join(unknown)}; known are: {', '.join(ALL)}")
+    if all(Stamp(name).is_current() for name in names):
+        return
+    binary_folder().mkdir(parents=True, exist_ok=True)
+    with (binary_folder() / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two builds at once would do the same work twice and mix their outputs
+        _build_missing([name for name in names if not Stamp(name).is_current()], say)
+
+
+def _build_missing(missing: list[str], say: Say) -> None:
+    if HELM in missing and _use_system_helm():
+        missing.remove(HELM)
+    kubernetes = [name for name in missing if name != HELM]
+    if kubernetes:
+        with step(say, f"building {', '.join(kubernetes)} {KUBERNETES_VERSION}", "8 minutes on 2 cores, once"):
+            _build_kubernetes(kubernetes, say)
+    if HELM in missing:
+        with step(say, f"building helm {HELM_VERSION}", "2 to 4 minutes on 2 cores, once"):
+            _build_helm(say)
+
+
+def _build_kubernetes(names: list[str], say: Say) -> None:
+    go = str(go_command(say))
+    packages = [PACKAGES[name] for name in names]
+    say("fetching modules")
+    listed = _run_go([go, "list", "-mod=readonly", "-deps", *packages])
+    # one build for all: the packages they share are compiled once
+    target = binary_folder() / ".building"
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir()
+    flags = ["-mod=readonly", "-trimpath", "-v", "-ldflags", " ".join(_link_flags())]
+    _compile([go, "build", *flags, "-o", f"{target}/", *packages], len(listed), say)
+    for name in names:
+        built = target / ("server" if name == "etcd" else name)  # go names a binary after its package
+        built.replace(binary_folder() / name)
+        Stamp(name).write()
+    target.rmdir()
+
+
+def _build_helm(say: Say) -> None:
+    go = str(go_command(say))
+    flags = ["-trimpath", "-v", "-ldflags", LINK_FLAGS]
+    command = [go, "install", *flags, f"helm.sh/helm/v4/cmd/helm@v{HELM_VERSION}"]
+    _compile(command, None, say, {"GOBIN": str(binary_folder())})
+    Stamp(HELM).write()
+
+
+def _use_system_helm() -> bool:
+    """Link to the machine's helm where it is new enough."""
+    system = find(HELM)
+    if system is None:
+        return False
+    try:
+        said = run([system, "version", "--short"])
+    except ClusterError:  # something else of that name
+        return False
+    version = re.match(r"v(\d+)\.", said)
+    if version is None or int(version[1]) < MINIMUM_HELM:
+        return False
+    link = binary_folder() / HELM
+    link.unlink(missing_ok=True)
+    link.symlink_to(system)
+    Stamp(HELM).write()
+    return True
+
+
+def _compile(command: list[str], packages: int | None, say: Say, settings: dict[str, str] | None = None) -> None:
+    """Run the compiler, counting the packages that it names (-v) as it finishes them.
+
+    Args:
+        packages: how many there are in all, if that is known; cached ones are never named.
+    """
+    environment = {**go_environment(), **(settings or {})}
+    with subprocess.Popen(
+        command, cwd=MODULE, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as compiler:
+        assert compiler.stderr is not None
+        said = list(_report(compiler.stderr, packages, say))
+    if compiler.returncode != 0:
+        raise ClusterError(f"`{' '.join(command[:2])}` failed:\n" + "\n".join(said[-ERROR_TAIL_LINES:]))
+
+
+def _report(lines: Iterator[str], packages: int | None, say: Say) -> Iterator[str]:
+    start = last = time.monotonic()
+    for count, line in enumerate(lines, 1):
+        now = time.monotonic()
+        if now - last >= REPORT_SECONDS:
+            last = now
+            rate = (now - start) / count
+            rest = "" if packages is None else f" of {packages}, about {(packages - count) * rate:.0f} s left"
+            say(f"compiled {count} packages{rest}")
+        yield line.rstrip()
+
+
+def _run_go(command: list[str]) -> list[str]:
+    done = subprocess.run(command, cwd=MODULE, env=go_environment(), capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise ClusterError(f"`{' '.join(command[:2])}` failed: {done.stderr.strip()}")
+    return done.stdout.splitlines()
+
+
+def _link_flags() -> list[str]:
+    """Kubernetes takes its version from the linker; without it the server says v0.0.0 and clients refuse it."""
+    major, minor, _ = KUBERNETES_VERSION.split(".")
+    values = {
+        "gitVersion": f"v{KUBERNETES_VERSION}",
+        "gitMajor": major,
+        "gitMinor": minor,
+        "gitTreeState": "clean",
+        "gitCommit": "go-module-proxy",
+        "buildDate": "1970-01-01T00:00:00Z",
+    }
+    targets = ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
+    flags = [f"-X {target}.{name}={value}" for target in targets for name, value in values.items()]
+    return [LINK_FLAGS, *flags]
