@@ -356,9 +356,9 @@ def _possible(record: StepRecord) -> bool:
     """Whether the numbers of a record can be true; comparisons with NaN are false."""
     interval = record.interval_seconds
     return (
-        record.decodes >= 0
-        and record.prefill_tokens >= 0
+        0 <= record.decodes < math.inf
+        and 0 <= record.prefill_tokens < math.inf
         and 0 <= record.kv_tokens < math.inf
-        and record.verified_draft_tokens >= 0
+        and 0 <= record.verified_draft_tokens < math.inf
         and (interval is None or 0.0 < interval < math.inf)
     )
