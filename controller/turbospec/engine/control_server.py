@@ -60,9 +60,12 @@ class ControlServer:
 
     def close(self) -> None:
         """Frees the port; requests being served are cut off."""
-        self._server.cut_off(
-            older_than=0.0
-        )  # a full house would keep the accepting thread from hearing of the shutdown
+        # A full house would keep the accepting thread from hearing of the shutdown.
+        self._server.cut_off(older_than=0.0)
+        try:
+            self._server.socket.shutdown(socket.SHUT_RDWR)  # wakes the accepting thread
+        except OSError:
+            logger.debug("the control port was closed already", exc_info=True)
         self._server.shutdown()
         self._server.server_close()
         self._server.cut_off(older_than=0.0)
@@ -72,7 +75,7 @@ class ControlServer:
         self._server.cut_off(older_than=CONNECTION_SECONDS)
 
     def _serve(self) -> None:
-        self._server.serve_forever(poll_interval=0.5)
+        self._server.serve_forever(poll_interval=5.0)
 
 
 def _bind(api: ControlApi, host: str, port: int, token_sha256: str | None) -> "_Server":

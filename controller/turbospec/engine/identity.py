@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from turbospec.engine.hardware import accelerator_facts, describe_accelerator, describe_cpu
-from turbospec.engine.methods import captures_graphs
+from turbospec.engine.methods import captured_sizes, captures_graphs, start_up_schedule
 from turbospec.wire.identity import ProfileIdentity
 
 # Where a model lies says nothing of how fast it is; the library version that wrote the file does not either.
@@ -96,12 +96,9 @@ def _graphs(vllm_config: Any) -> dict[str, str]:
     """Which graphs were captured; their sizes as a digest, because there may be hundreds."""
     if not captures_graphs(vllm_config):
         return {"cudagraph_mode": "none"}
-    compilation = vllm_config.compilation_config
-    sizes = ",".join(str(size) for size in getattr(compilation, "cudagraph_capture_sizes", None) or ())
-    schedule = getattr(vllm_config.speculative_config, "num_speculative_tokens_per_batch_size", None) or ()
-    captured = f"{sizes};{sorted({int(row[2]) for row in schedule})}"
+    captured = f"{captured_sizes(vllm_config)};{sorted({k for _, _, k in start_up_schedule(vllm_config)})}"
     return {
-        "cudagraph_mode": _text(compilation.cudagraph_mode),
+        "cudagraph_mode": _text(vllm_config.compilation_config.cudagraph_mode),
         "cudagraph_sizes": hashlib.sha256(captured.encode()).hexdigest()[:8],
     }
 

@@ -116,6 +116,14 @@ def captures_graphs(vllm_config: Any) -> bool:
     return mode is not None and str(getattr(mode, "name", mode)).upper() != "NONE"
 
 
+def captured_sizes(vllm_config: Any) -> tuple[int, ...]:
+    """The batch sizes, in tokens, for which graphs were captured, ascending; empty where none were."""
+    if not captures_graphs(vllm_config):
+        return ()
+    sizes = getattr(vllm_config.compilation_config, "cudagraph_capture_sizes", None) or ()
+    return tuple(sorted(int(size) for size in sizes))
+
+
 def start_up_schedule(vllm_config: Any) -> tuple[tuple[int, int, int], ...]:
     """``num_speculative_tokens_per_batch_size`` as (first batch, last batch, K); empty where the engine has none."""
     rows = getattr(vllm_config.speculative_config, "num_speculative_tokens_per_batch_size", None) or ()

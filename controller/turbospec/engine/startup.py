@@ -15,7 +15,7 @@ from turbospec.engine.documents import DocumentStore
 from turbospec.engine.environment import EngineEnvironment, logger, read_environment
 from turbospec.engine.hardware import usable_cpus_at_load
 from turbospec.engine.identity import engine_identity
-from turbospec.engine.methods import allowed_draft_tokens, model_runner, unsupported_reason
+from turbospec.engine.methods import allowed_draft_tokens, captured_sizes, model_runner, unsupported_reason
 from turbospec.engine.metrics import metrics_registry, metrics_text
 from turbospec.engine.runtime import EngineFacts, EngineRuntime
 from turbospec.engine.state import engine_state
@@ -107,6 +107,7 @@ def engine_facts(scheduler: Any, *, platform: Any, vllm_version: str) -> EngineF
             max_draft_tokens=max_draft_tokens,
             allowed_draft_tokens=list(allowed_draft_tokens(config)) if max_draft_tokens else [0],
             kv_cache_tokens=int(scheduler.cache_config.num_gpu_blocks or 0) * int(scheduler.block_size),
+            graph_sizes=list(captured_sizes(config)),
         ),
         unsupported=unsupported,
         startup_table=_startup_table(lookup, max_num_seqs, max_draft_tokens),

@@ -1,0 +1,67 @@
+"""The composition of a step is exact where it is cheap and near where it is not."""
+
+from types import SimpleNamespace
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.engine.fakes import Output
+from turbospec.engine.composition import EXACT_CONTEXT_BATCH, CompositionReader
+from turbospec.engine.records import StepRing
+
+REQUEST = st.tuples(st.integers(2, 500), st.integers(0, 5), st.integers(1, 2000), st.booleans())
+
+
+@given(st.lists(REQUEST, min_size=1, max_size=EXACT_CONTEXT_BATCH))
+def test_decodes_prefill_and_context_are_exact_for_small_batches(drawn: list[tuple[int, int, int, bool]]) -> None:
+    """Against a plain count over the requests, for any mixture of prefill chunks and decodes with and without
+    drafts."""
+    scheduled, drafts, requests = {}, {}, {}
+    decodes = prefill = context = draft_tokens = 0
+    for index, (chunk, drafted, computed, prefilling) in enumerate(drawn):
+        name = str(index)
+        requests[name] = SimpleNamespace(num_computed_tokens=computed)
+        context += computed
+        if prefilling:
+            scheduled[name] = chunk
+            prefill += chunk
+        else:
+            scheduled[name] = 1 + drafted
+            decodes += 1
+            draft_tokens += drafted
+            if drafted:
+                drafts[name] = [-1] * drafted
+    output = Output(scheduled, drafts, sum(scheduled.values()), 0)
+    composition, verified = CompositionReader().read(output, requests, waiting=3)
+    assert (composition.decodes, composition.prefill_tokens, composition.kv_tokens) == (decodes, prefill, context)
+    assert (verified, composition.waiting) == (draft_tokens, 3)
+
+
+def decoding(batch: int, computed: int) -> tuple[Output, dict[str, Any]]:
+    names = [str(index) for index in range(batch)]
+    requests = {name: SimpleNamespace(num_computed_tokens=computed) for name in names}
+    return Output(dict.fromkeys(names, 1), {}, batch, 0), requests
+
+
+def test_the_context_of_large_batches_is_never_far_off() -> None:
+    """256 requests growing by 4 tokens a step: within 8 steps of the truth; a changed batch is counted anew at once."""
+    reader = CompositionReader()
+    for turn in range(100):
+        output, requests = decoding(256, 500 + 4 * turn)
+        found = reader.read(output, requests, 0)[0].kv_tokens
+        assert 0 <= 256 * (500 + 4 * turn) - found <= 256 * 4 * 8
+    output, requests = decoding(128, 50)
+    assert reader.read(output, requests, 0)[0].kv_tokens == 128 * 50
+
+
+@given(st.integers(1, 40), st.integers(0, 60), st.integers(0, 70), st.integers(0, 20))
+def test_a_ring_gives_the_newest_records_from_any_number_on(size: int, count: int, since: int, limit: int) -> None:
+    """Ascending, from ``since``, at most ``limit``, for any fill; gaps between the numbers do not confuse it."""
+    ring = StepRing(size)
+    numbers = [3 * index for index in range(count)]
+    for number in numbers:
+        ring.append(SimpleNamespace(seq=number))  # type: ignore[arg-type]
+    kept = numbers[-size:] if size <= count else numbers
+    assert [record.seq for record in ring.since(since, limit)] == [n for n in kept if n >= since][:limit]
+    assert [record.seq for record in ring.last(limit)] == (kept[-limit:] if limit else [])

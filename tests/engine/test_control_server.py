@@ -1,0 +1,374 @@
+"""The real HTTP server: bad input is answered with its cause, changes nothing, and others are served meanwhile."""
+
+import hashlib
+import http.client
+import json
+import math
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.engine.fakes import FakeScheduler, engine_facts, model_output
+from tests.engine.support import MixedScheduler
+from turbospec.engine import control_server
+from turbospec.engine.environment import EngineEnvironment, read_environment
+from turbospec.engine.startup import AttachedRuntime, attach_with
+from turbospec.wire.control_document import MAX_BODY_BYTES
+from turbospec.wire.engine_state import EngineState, StepsPage, Unsupported
+
+TOKEN = "right"
+GOOD: dict[str, Any] = {
+    "id": "doc-1",
+    "epoch": 3,
+    "mode": "table",
+    "allowedDraftTokens": [0, 2],
+    "table": [{"fromBatch": 1, "toBatch": 4, "draftTokens": 2}, {"fromBatch": 5, "toBatch": 8, "draftTokens": 0}],
+}
+
+
+class Engine:
+    """A fake scheduler with a live control server."""
+
+    def __init__(self, scheduler: Any, attached: AttachedRuntime) -> None:
+        self.scheduler, self.attached, self.port = scheduler, attached, attached.server.port
+
+    def ask(
+        self, method: str, path: str, body: bytes | None = None, token: str | None = TOKEN, **headers: str
+    ) -> tuple[int, bytes]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        try:
+            authorization = {} if token is None else {"Authorization": f"Bearer {token}"}
+            connection.request(method, path, body=body, headers={**authorization, **headers})
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        finally:
+            connection.close()
+
+    def put(self, document: Any, token: str | None = TOKEN) -> tuple[int, dict[str, Any]]:
+        body = document if isinstance(document, bytes) else json.dumps(document).encode()
+        status, text = self.ask("PUT", "/v1/control", body, token)
+        return status, json.loads(text)
+
+    def state(self) -> EngineState:
+        status, text = self.ask("GET", "/v1/state")
+        assert status == 200
+        return EngineState.model_validate_json(text)
+
+    def step(self) -> int:
+        output = self.scheduler.schedule()
+        self.scheduler.update_from_output(output, model_output(output, 1))
+        self.scheduler.give_drafts(output)
+        return int(output.num_spec_tokens_to_schedule)
+
+
+def environment(folder: Path, **changes: Any) -> EngineEnvironment:
+    base = read_environment({})
+    defaults: dict[str, Any] = {
+        "token_sha256": hashlib.sha256(TOKEN.encode()).hexdigest(),
+        "control_host": "127.0.0.1",
+        "control_port": 0,
+        "state_dir": folder,
+        "kill_file": folder / "off",
+    }
+    return replace(base, **{**defaults, **changes})
+
+
+def start(folder: Path, scheduler: FakeScheduler | None = None, facts: Any = None, **changes: Any) -> Engine:
+    made: Any = scheduler if scheduler is not None else MixedScheduler()
+    attached = attach_with(made, facts if facts is not None else engine_facts(), environment(folder, **changes))
+    made._turbospec = attached
+    return Engine(made, attached)
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    started = start(tmp_path)
+    yield started
+    started.scheduler.shutdown()
+
+
+def test_a_document_steers_the_next_step_and_shows_in_the_state(engine: Engine) -> None:
+    """Answer, decided K, state, steps and metrics agree."""
+    engine.scheduler.add("a")
+    engine.step()
+    status, answer = engine.put(GOOD)
+    assert (status, answer) == (200, {"id": "doc-1", "step": 1, "changed": True})
+    assert engine.step() == 2
+    state = engine.state()
+    assert state.applied is not None
+    assert (state.applied.id, state.applied.epoch, state.applied.mode, state.applied.step) == ("doc-1", 3, "table", 1)
+    assert [(row.from_batch, row.to_batch, row.draft_tokens) for row in state.table] == [(1, 4, 2), (5, 8, 0)]
+    assert state.profile_key == state.identity.key()
+    assert state.counters.steps == 2
+    page = StepsPage.model_validate_json(engine.ask("GET", "/v1/steps?since=1")[1])
+    row = dict(zip(page.fields, page.rows[0], strict=True))
+    assert (len(page.rows), row["seq"], row["decided_draft_tokens"], row["verified_draft_tokens"]) == (1, 1, 2, 5)
+    assert page.next == 2
+    status, text = engine.ask("GET", "/metrics", token=None)
+    assert status == 200
+    assert b"turbospec_engine_draft_tokens 2.0" in text
+    assert b'turbospec_engine_drafted_tokens_total{position="4"} 1.0' in text
+    assert b'turbospec_engine_accepted_tokens_total{position="0"} 1.0' in text
+    assert b'turbospec_engine_control_documents_total{result="applied"} 1.0' in text
+
+
+def changed(**fields: Any) -> dict[str, Any]:
+    return {**GOOD, "id": "bad", **fields}
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code", "word"),
+    [
+        (b"{", 400, "BadJson", "not JSON"),
+        (b"", 400, "BadJson", "not JSON"),
+        (b"\xff\xfe", 400, "BadJson", "not JSON"),
+        (b"[" * 30000, 400, "BadJson", "not JSON"),
+        (b"[]", 422, "Invalid", "expected an object"),
+        (b"null", 422, "Invalid", "expected an object"),
+        (json.dumps(changed(ttlSeconds=math.nan)).encode(), 400, "BadJson", "NaN"),
+        (json.dumps(changed(ttlSeconds=math.inf)).encode(), 400, "BadJson", "Infinity"),
+        (b'{"ttlSeconds": 1e999, ' + json.dumps(changed()).encode()[1:], 422, "Invalid", "ttlSeconds"),
+        (changed(epoch=-1), 422, "Invalid", "epoch"),
+        (changed(epoch="soon"), 422, "Invalid", "epoch"),
+        (changed(mode="auto"), 422, "Invalid", "mode"),
+        (changed(id="../../etc"), 422, "Invalid", "id"),
+        (changed(version=2), 422, "UnknownVersion", "version 1"),
+        (changed(extra=1), 422, "Invalid", "extra"),
+        (changed(allowedDraftTokens=[0, 2, 6]), 422, "NotAllowed", "[6]"),
+        (changed(allowedDraftTokens=[2, 0]), 422, "Invalid", "sorted"),
+        (changed(allowedDraftTokens=[]), 422, "Invalid", "allowedDraftTokens"),
+        (changed(table=[{"fromBatch": 2, "toBatch": 8, "draftTokens": 2}]), 422, "Invalid", "no gaps"),
+        (changed(table=None), 422, "Invalid", "at least one"),
+        (changed(mode="local"), 422, "Invalid", "table"),
+        (changed(epoch=2), 409, "StaleEpoch", "epoch 2"),
+    ],
+)
+def test_a_bad_document_is_answered_with_its_cause_and_changes_nothing(
+    engine: Engine, body: Any, status: int, code: str, word: str
+) -> None:
+    """The last good document stays in force and the refusal is counted."""
+    assert engine.put(GOOD)[0] == 200
+    before = engine.state()
+    got, answer = engine.put(body)
+    assert (got, answer["code"]) == (status, code)
+    assert word in answer["message"]
+    after = engine.state()
+    assert (after.applied, after.table) == (before.applied, before.table)
+    assert after.counters.control_documents_refused == before.counters.control_documents_refused + 1
+
+
+def test_a_replayed_document_is_a_heartbeat(engine: Engine) -> None:
+    """Sent twice is sent once."""
+    assert engine.put(GOOD)[1]["changed"]
+    assert not engine.put(GOOD)[1]["changed"]
+    assert engine.state().counters.control_documents_applied == 1
+
+
+def test_a_10_mb_body_is_refused_by_its_length(engine: Engine) -> None:
+    """It is answered, and nothing of it is parsed."""
+    status, answer = engine.put(b"x" * 10_000_000)
+    assert (status, answer["code"]) == (413, "TooLarge")
+    assert str(MAX_BODY_BYTES) in answer["message"]
+
+
+def test_a_body_without_a_length_is_refused(engine: Engine) -> None:
+    """Chunked bodies have no bound that could be checked first."""
+    with socket.create_connection(("127.0.0.1", engine.port), timeout=5) as client:
+        client.sendall(
+            b"PUT /v1/control HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
+            b"Authorization: Bearer right\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
+        )
+        assert b" 411 " in client.recv(4096)
+
+
+@pytest.mark.parametrize("token", [None, "", "wrong", "right ", "rightright", "ünïcode"])
+@pytest.mark.parametrize(("method", "path"), [("GET", "/v1/state"), ("GET", "/v1/steps"), ("PUT", "/v1/control")])
+def test_every_v1_path_needs_the_token(engine: Engine, method: str, path: str, token: str | None) -> None:
+    """Missing, empty, wrong or nearly right."""
+    headers = {} if token is None else {"Authorization": f"Bearer {token}".encode().decode("latin-1")}
+    status, text = engine.ask(method, path, b"{}" if method == "PUT" else None, token=None, **headers)
+    if token == "right ":  # surrounding blanks are no part of a header's value
+        assert status != 401
+        return
+    assert (status, json.loads(text)["code"]) == (401, "Unauthorized")
+
+
+def test_basic_authorization_is_not_a_token(engine: Engine) -> None:
+    """Only the Bearer scheme is."""
+    assert engine.ask("GET", "/v1/state", token=None, Authorization="Basic right")[0] == 401
+
+
+@pytest.mark.parametrize("token_hash", [None])
+def test_an_engine_without_a_token_hash_refuses_v1_and_still_has_metrics(
+    tmp_path: Path, token_hash: str | None
+) -> None:
+    """A pod that was not injected must not be steerable by whoever reaches it."""
+    engine = start(tmp_path, token_sha256=token_hash)
+    try:
+        status, text = engine.ask("GET", "/v1/state")
+        assert (status, json.loads(text)["code"]) == (403, "NoToken")
+        assert engine.put(GOOD)[0] == 403
+        assert engine.ask("GET", "/metrics", token=None)[0] == 200
+        assert engine.ask("GET", "/healthz", token=None) == (200, b"ok\n")
+    finally:
+        engine.scheduler.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/", 404),
+        ("PUT", "/v1/state", 404),
+        ("GET", "/v1/steps?since=-1", 422),
+        ("GET", "/v1/steps?limit=x", 422),
+    ],
+)
+def test_what_does_not_exist_or_is_no_number_is_said_so(engine: Engine, method: str, path: str, status: int) -> None:
+    """With a refusal like any other."""
+    got, text = engine.ask(method, path, b"{}" if method == "PUT" else None)
+    assert got == status
+    assert json.loads(text)["message"]
+
+
+def test_a_taken_port_gives_way_to_a_free_one(engine: Engine, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Two engines in one pod both serve; the log says where."""
+    second = start(tmp_path, control_port=engine.port)
+    try:
+        assert second.port != engine.port
+        assert any(str(second.port) in message and str(engine.port) in message for message in caplog.messages)
+        assert second.state().applied is None
+    finally:
+        second.scheduler.shutdown()
+
+
+def test_slow_clients_hold_up_nobody(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many drip-feeding clients as there are slots but one: others are served, and the slow ones are cut off."""
+    monkeypatch.setattr(control_server, "CONNECTION_SECONDS", 0.2)
+    clients = [socket.create_connection(("127.0.0.1", engine.port)) for _ in range(control_server.MAX_CONNECTIONS - 1)]
+    try:
+        for client in clients:
+            client.sendall(b"PUT /v1/control HTTP/1.1\r\nAuth")
+        assert engine.ask("GET", "/healthz")[0] == 200
+        for client in clients:  # housekeeping cuts them off within its second
+            client.settimeout(5)
+            assert client.recv(100) == b""
+    finally:
+        for client in clients:
+            client.close()
+
+
+def test_200_clients_at_once_are_all_served(engine: Engine) -> None:
+    """The kernel queues what the few threads cannot take at once."""
+    answers: list[int] = []
+
+    def ask() -> None:
+        answers.append(engine.ask("GET", "/healthz")[0])
+
+    threads = [threading.Thread(target=ask) for _ in range(200)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=30)
+    assert answers == [200] * 200
+
+
+def test_a_client_that_leaves_early_is_no_event(engine: Engine, caplog: pytest.LogCaptureFixture) -> None:
+    """No traceback on the engine's log."""
+    for _ in range(3):
+        with socket.create_connection(("127.0.0.1", engine.port)) as client:
+            client.sendall(b"GET /v1/state HTTP/1.1\r\nAuthorization: Bearer right\r\n\r\n")
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
+    assert engine.ask("GET", "/healthz")[0] == 200
+    assert not [record for record in caplog.records if record.levelname in ("WARNING", "ERROR")]
+
+
+def test_a_restarted_engine_resumes_its_document(tmp_path: Path) -> None:
+    """And decides its first step with it."""
+    first = start(tmp_path)
+    first.put(GOOD)
+    first.scheduler.shutdown()
+    second = start(tmp_path)
+    try:
+        state = second.state()
+        assert state.applied is not None
+        assert state.applied.id == "doc-1"
+        second.scheduler.add("a")
+        assert second.step() == 2
+        assert second.put({**GOOD, "id": "doc-0", "epoch": 1})[0] == 200
+    finally:
+        second.scheduler.shutdown()
+
+
+def test_the_kill_file_stops_steering_within_seconds(engine: Engine, tmp_path: Path) -> None:
+    """The start-up table decides, documents are refused with the reason, and removing the file ends it."""
+    engine.put(GOOD)
+    engine.scheduler.add("a")
+    assert engine.step() == 2
+    (tmp_path / "off").touch()
+    wait_for(lambda: engine.state().unsupported is not None)
+    assert engine.step() == 5
+    assert engine.put({**GOOD, "id": "doc-2"})[1]["code"] == "Unsupported"
+    (tmp_path / "off").unlink()
+    wait_for(lambda: engine.state().unsupported is None)
+    assert engine.step() == 2
+
+
+def test_an_unsupported_engine_says_why_and_serves_its_state(tmp_path: Path) -> None:
+    """The operator shows the reason instead of guessing."""
+    facts = engine_facts(unsupported=Unsupported(code="PipelineParallel", message="not measured"))
+    engine = start(tmp_path, facts=facts)
+    try:
+        assert engine.state().unsupported == facts.unsupported
+        assert engine.put(GOOD) == (409, {"code": "Unsupported", "message": "PipelineParallel: not measured"})
+        assert b'turbospec_engine_steered{reason="PipelineParallel"} 0.0' in engine.ask("GET", "/metrics")[1]
+    finally:
+        engine.scheduler.shutdown()
+
+
+def test_a_static_engine_gets_a_table_so_that_vllm_does_not_pad(tmp_path: Path) -> None:
+    """vLLM takes a missing lookup as: K never changes. An engine that is not steered keeps it missing."""
+    for unsupported, expected in ((None, [0] + [5] * 8), (Unsupported(code="X", message="x"), None)):
+        scheduler: Any = MixedScheduler()
+        scheduler.dynamic_sd_lookup = None
+        engine = start(tmp_path, scheduler, engine_facts(unsupported=unsupported))
+        engine.scheduler.shutdown()
+        assert scheduler.dynamic_sd_lookup == expected
+
+
+def test_pages_are_bounded_and_follow_each_other(engine: Engine) -> None:
+    """256 rows a page, whatever is asked; ``next`` leads through all of them."""
+    engine.scheduler.add("a")
+    for _ in range(600):
+        engine.step()
+    since = 0
+    seen: list[Any] = []
+    for _ in range(4):
+        page = StepsPage.model_validate_json(engine.ask("GET", f"/v1/steps?since={since}&limit=100000")[1])
+        assert len(page.rows) <= 256
+        seen.extend(row[page.fields.index("seq")] for row in page.rows)
+        since = page.next
+    assert seen == list(range(600))
+    assert since == 600
+
+
+def test_shutting_down_frees_the_port(tmp_path: Path) -> None:
+    """An engine that is restarted in the same process gets it again."""
+    engine = start(tmp_path)
+    engine.scheduler.shutdown()
+    assert engine.scheduler.shut_down
+    again = start(tmp_path, control_port=engine.port)
+    again.scheduler.shutdown()
+    assert again.port == engine.port
+
+
+def wait_for(condition: Any, seconds: float = 10.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
