@@ -32,6 +32,7 @@ from e2e.manifests.serving import NAMESPACE, Serving, namespace, policy
 from e2e.models.store import ensure_model
 from e2e.vllm.install import install
 
+PLACES = ["auto", "local", "kind", "existing"]
 OUTPUT = REPOSITORY / "build" / "demo"
 STARTED_VARIABLE = "TURBOSPEC_DEMO_STARTED"
 SETTLE_SECONDS = 4.0
@@ -55,7 +56,7 @@ class Options:
 
 @click.group(invoke_without_command=True, help=__doc__)
 @click.option("--model", envvar="MODEL", type=click.Choice(sorted(MODELS)), default="smollm2", show_default=True)
-@click.option("--cluster", envvar="CLUSTER", type=click.Choice(["auto", "local", "kind", "existing"]), default="auto")
+@click.option("--cluster", envvar="CLUSTER", type=click.Choice(PLACES), default="auto")
 @click.option("--rounds", envvar="ROUNDS", type=click.IntRange(min=1), default=3, show_default=True)
 @click.option("--settle", type=float, help="Seconds of a window that do not count.")
 @click.option("--window", type=float, help="Seconds of a window that count.")
@@ -93,7 +94,21 @@ def cli(  # noqa: PLR0917 (click passes them by name)
 
 
 @cli.command()
-@click.option("--cluster", envvar="CLUSTER", type=click.Choice(["auto", "local", "kind", "existing"]), default="auto")
+@click.option("--model", envvar="MODEL", type=click.Choice(sorted(MODELS)), default="smollm2", show_default=True)
+@click.option("--cluster", envvar="CLUSTER", type=click.Choice(PLACES), default="auto")
+@click.option("--rounds", envvar="ROUNDS", type=click.IntRange(min=1), default=3, show_default=True)
+@click.option("--settle", type=float, default=SETTLE_SECONDS, show_default=True)
+@click.option("--window", type=float, default=WINDOW_SECONDS, show_default=True)
+def again(model: str, cluster: str, rounds: int, settle: float, window: float) -> None:
+    """Measure once more on a demo that was left running with KEEP=1."""
+    place = choose_place(cluster, Progress())
+    become_root(place)
+    options = Options(MODELS[model], cluster, rounds, settle, window, reuse_profile=False, keep=True)
+    sys.exit(finish(asyncio.run(measure(place.enter_network(), options, time.time()))))
+
+
+@cli.command()
+@click.option("--cluster", envvar="CLUSTER", type=click.Choice(PLACES), default="auto")
 def clean(cluster: str) -> None:
     """Take the demo down; nothing stays but the cache and build/demo."""
     place = choose_place(cluster, Progress())

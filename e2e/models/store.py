@@ -1,8 +1,7 @@
-"""The models the demo serves, made once and kept in the cache: ``python -m e2e.models.store NAME``."""
+"""The models the demo serves, made once and kept in the cache: ``python -m e2e.models NAME...``."""
 
 import os
 import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,7 +80,3 @@ def _gguf_tools(python: Path) -> Path:
         ", ".join(GGUF_TOOLS) + "\n",
         lambda out: run_uv("pip", "install", "-q", "-p", str(python), "--no-deps", "--target", str(out), *GGUF_TOOLS),
     )
-
-
-if __name__ == "__main__":
-    ensure_model(sys.argv[1], print)
