@@ -1,0 +1,68 @@
+"""The chart, rendered by the real helm."""
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from e2e.cluster.paths import binary
+
+CHART = Path(__file__).parents[2] / "charts" / "turbospec"
+NAMESPACE = "turbospec-system"
+
+Raw = dict[str, Any]
+Render = Callable[..., list[Raw]]
+
+
+class HelmError(Exception):
+    """Helm refused; the message is its standard error."""
+
+
+@pytest.fixture(scope="session")
+def helm() -> Callable[..., str]:
+    """Runs helm: the one on PATH, else the one in our cache; where there is none, fails with the command to build it."""
+    executable = shutil.which("helm") or str(binary("helm"))
+
+    def run(*arguments: str) -> str:
+        done = subprocess.run([executable, *arguments], capture_output=True, text=True, check=False, timeout=60)
+        if done.returncode != 0:
+            raise HelmError(done.stderr + done.stdout)
+        return done.stdout
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def render(helm: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> Render:
+    """The chart's objects for these values, given as nested keyword arguments."""
+
+    def rendered(namespace: str = NAMESPACE, **values: Any) -> list[Raw]:
+        file = tmp_path_factory.mktemp("values") / "values.yaml"
+        file.write_text(json.dumps(values))
+        text = helm("template", "turbospec", str(CHART), "--namespace", namespace, "--values", str(file))
+        return [document for document in yaml.safe_load_all(text) if document]
+
+    return rendered
+
+
+def one(objects: list[Raw], kind: str, name: str) -> Raw:
+    """The only object of this kind and name."""
+    found = [each for each in objects if (each["kind"], each["metadata"]["name"]) == (kind, name)]
+    assert len(found) == 1, f"{kind}/{name}: {len(found)} found"
+    return found[0]
+
+
+def pod_of(objects: list[Raw], deployment: str) -> Raw:
+    """The pod spec of a Deployment."""
+    spec: Raw = one(objects, "Deployment", deployment)["spec"]["template"]["spec"]
+    return spec
+
+
+def variables_of(objects: list[Raw], deployment: str) -> dict[str, str | None]:
+    """The environment of its container."""
+    return {each["name"]: each.get("value") for each in pod_of(objects, deployment)["containers"][0]["env"]}

@@ -1,0 +1,184 @@
+"""The chart's permissions suffice for what the processes do, and for nothing more, judged by a real API server."""
+
+import asyncio
+import json
+import secrets
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from tests.chart.conftest import Raw, Render
+from tests.operator.operator_process import OperatorProcess
+from tests.support.apiserver import ApiServer
+from turbospec_operator.cluster import Cluster
+from turbospec_operator.settings import Settings
+from turbospec_operator.webhook import WebhookSettings, serving
+
+pytestmark = pytest.mark.apiserver
+
+CRDS = Path(__file__).parents[2] / "crds"
+WAIT_SECONDS = 60.0
+IDENTITIES = {
+    "ServiceAccount",
+    "Role",
+    "RoleBinding",
+    "ClusterRole",
+    "ClusterRoleBinding",
+    "MutatingWebhookConfiguration",
+}
+
+
+@pytest.fixture(scope="module")
+def installed(api_server: ApiServer, render: Render) -> Iterator[str]:
+    """The namespace of a release, of which everything but the Deployments is applied."""
+    namespace = f"chart-{secrets.token_hex(4)}"
+    api_server.kubectl("apply", "--server-side", "-f", str(CRDS))
+    api_server.kubectl("wait", "--for=condition=Established", "--timeout=60s", "-f", str(CRDS))
+    for name in (namespace, f"{namespace}-tenant"):
+        api_server.kubectl("create", "namespace", name)
+    objects = [each for each in render(namespace) if each["kind"] in IDENTITIES]
+    api_server.apply(*objects)
+    yield namespace
+    # What is cluster-wide would reach into the tests that follow.
+    for each in objects:
+        if "namespace" not in each["metadata"]:
+            api_server.kubectl("delete", each["kind"].lower(), each["metadata"]["name"])
+
+
+OPERATOR, WEBHOOK = "turbospec-operator", "turbospec-webhook"
+OWN, TENANT = "own", "tenant"
+PERMISSIONS = [
+    (OPERATOR, TENANT, "list", "speculationpolicies.turbospec.io", True),
+    (OPERATOR, TENANT, "watch", "speculationprofiles.turbospec.io", True),
+    (OPERATOR, TENANT, "patch", "speculationpolicies.turbospec.io/status", True),
+    (OPERATOR, TENANT, "create", "speculationprofiles.turbospec.io", True),
+    (OPERATOR, TENANT, "get", "pods", True),
+    (OPERATOR, TENANT, "list", "pods", True),
+    (OPERATOR, TENANT, "list", "jobs.batch", True),
+    (OPERATOR, TENANT, "create", "jobs.batch", True),
+    (OPERATOR, TENANT, "create", "configmaps", True),
+    (OPERATOR, TENANT, "create", "events.events.k8s.io", True),
+    (OPERATOR, OWN, "create", "leases.coordination.k8s.io", True),
+    (OPERATOR, OWN, "update", "leases.coordination.k8s.io/turbospec-operator", True),
+    (OPERATOR, OWN, "get", "secrets/turbospec-master-key", True),
+    (OPERATOR, OWN, "get", "secrets/turbospec-webhook-tls", False),
+    (OPERATOR, OWN, "list", "secrets", False),
+    (OPERATOR, TENANT, "get", "secrets/turbospec-master-key", False),
+    (OPERATOR, TENANT, "create", "secrets", False),
+    (OPERATOR, TENANT, "get", "configmaps", False),
+    (OPERATOR, TENANT, "create", "pods", False),
+    (OPERATOR, TENANT, "patch", "pods", False),
+    (OPERATOR, TENANT, "delete", "pods", False),
+    (OPERATOR, TENANT, "patch", "deployments.apps", False),
+    (OPERATOR, TENANT, "patch", "speculationpolicies.turbospec.io", False),
+    (WEBHOOK, TENANT, "list", "speculationpolicies.turbospec.io", True),
+    (WEBHOOK, TENANT, "create", "configmaps", True),
+    (WEBHOOK, OWN, "update", "secrets/turbospec-webhook-tls", True),
+    (WEBHOOK, OWN, "get", "secrets/turbospec-master-key", True),
+    (WEBHOOK, OWN, "update", "secrets/turbospec-master-key", False),
+    (WEBHOOK, TENANT, "get", "secrets", False),
+    (WEBHOOK, TENANT, "get", "configmaps", False),
+    (WEBHOOK, TENANT, "list", "pods", False),
+    (WEBHOOK, None, "update", "mutatingwebhookconfigurations.admissionregistration.k8s.io/turbospec-webhook", True),
+    (WEBHOOK, None, "update", "mutatingwebhookconfigurations.admissionregistration.k8s.io/another", False),
+]
+
+
+@pytest.mark.parametrize("permission", PERMISSIONS, ids=lambda permission: " ".join(map(str, permission)))
+def test_permissions_are_these(
+    api_server: ApiServer, installed: str, permission: tuple[str, str | None, str, str, bool]
+) -> None:
+    """As the API server answers a SubjectAccessReview."""
+    account, where, verb, resource, allowed = permission
+    resource, _, last = resource.partition("/")
+    subresource, name = ("status", "") if last == "status" else ("", last)
+    plural, _, group = resource.partition(".")
+    attributes = {"verb": verb, "resource": plural, "group": group, "subresource": subresource, "name": name}
+    if where:
+        attributes["namespace"] = installed if where == OWN else f"{installed}-tenant"
+    review = {
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SubjectAccessReview",
+        "spec": {"user": f"system:serviceaccount:{installed}:{account}", "resourceAttributes": attributes},
+    }
+    answer = json.loads(api_server.kubectl("create", "-o", "json", "-f", "-", manifest=json.dumps(review)))
+    assert answer["status"]["allowed"] is allowed
+
+
+def test_the_operator_is_ready_with_them_and_misses_none(api_server: ApiServer, installed: str, tmp_path: Path) -> None:
+    """The real process, with the chart's service account: /readyz answers, and its log names no missing permission."""
+    tenant = f"{installed}-tenant"
+    policy: Raw = {
+        "apiVersion": "turbospec.io/v1alpha1",
+        "kind": "SpeculationPolicy",
+        "metadata": {"name": "chat", "namespace": tenant},
+        "spec": {"selector": {"matchLabels": {"app": "chat"}}},
+    }
+    api_server.apply(policy)
+    environment = {
+        "KUBECONFIG": str(api_server.service_account_kubeconfig(installed, OPERATOR)),
+        "PATH": "/usr/bin:/bin",
+        "USER": "turbospec",
+        "TURBOSPEC_NAMESPACE": installed,
+        "TURBOSPEC_INTERVAL_SECONDS": "0.5",
+        "TURBOSPEC_METRICS_HOST": "127.0.0.1",
+    }
+    process = OperatorProcess(environment, tmp_path / "operator.log")
+    process.start()
+    try:
+        deadline = time.monotonic() + WAIT_SECONDS
+        while not (process.get("/readyz")[0] == 200 and _has_status(api_server, tenant)):
+            assert time.monotonic() < deadline, process.log()
+            time.sleep(0.2)
+    finally:
+        process.kill()
+    log = process.log().lower()
+    assert "forbidden" not in log
+    assert "permission" not in log
+
+
+def _has_status(api_server: ApiServer, namespace: str) -> bool:
+    path = "jsonpath={.status.conditions[*].type}"
+    return "Ready" in api_server.kubectl("get", "specpol", "chat", "-n", namespace, "-o", path)
+
+
+async def test_the_webhook_is_ready_with_them_and_can_inject(api_server: ApiServer, installed: str) -> None:
+    """Certificate made and published, master key made, policies read, runtime put into the tenant's namespace."""
+    tenant = f"{installed}-tenant"
+    settings = WebhookSettings(
+        shared=Settings.from_environment({"TURBOSPEC_NAMESPACE": installed}),
+        host="127.0.0.1",
+        port=0,
+        certificates=None,
+        configuration="turbospec-webhook",
+        hosts=("localhost",),
+    )
+    pod = {
+        "metadata": {"labels": {"turbospec.io/inject": "true"}},
+        "spec": {"containers": [{"name": "v", "command": ["vllm", "serve"]}]},
+    }
+    request = {"uid": "1", "kind": {"kind": "Pod"}, "operation": "CREATE", "namespace": tenant, "object": pod}
+    kubeconfig = api_server.service_account_kubeconfig(installed, WEBHOOK)
+    async with await Cluster.connect(kubeconfig) as cluster, serving(cluster, settings) as (webhook, port):
+        deadline = time.monotonic() + WAIT_SECONDS
+        while webhook.not_ready:
+            assert time.monotonic() < deadline, webhook.not_ready
+            await asyncio.sleep(0.1)
+        async with (
+            aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=False)) as session,
+            session.post(f"https://127.0.0.1:{port}/mutate", json={"request": request}) as answer,
+        ):
+            assert "patch" in (await answer.json())["response"]
+    maps = api_server.kubectl("get", "configmaps", "-n", tenant, "-o", "name")
+    assert "turbospec-runtime-" in maps
+    bundles = api_server.kubectl(
+        "get",
+        "mutatingwebhookconfiguration",
+        "turbospec-webhook",
+        "-o",
+        "jsonpath={.webhooks[*].clientConfig.caBundle}",
+    )
+    assert len(bundles.split()) == 2
