@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from e2e.cluster import build, images, leftovers, packages, smoke
+from e2e.cluster import build, images, leftovers, providers, smoke
 from e2e.cluster.errors import ClusterError
 from e2e.cluster.local import LocalCluster
 from e2e.cluster.paths import REPOSITORY, ClusterPaths, binary, cache_root
@@ -33,7 +33,7 @@ def cli() -> None:
 
 
 @cli.command("build")
-@click.option("--only", default=",".join(build.ALL), help="Comma-separated names; all by default.")
+@click.option("--only", default=",".join(build.FOR_LOCAL), show_default=True, help="Comma-separated names.")
 def build_binaries(only: str) -> None:
     """Build Kubernetes, etcd and helm from Go modules, where they are not cached."""
     build.build(only.split(","), Progress())
@@ -43,11 +43,9 @@ def build_binaries(only: str) -> None:
 @NAME
 def up(name: str) -> None:
     """Bring the local cluster up; builds and installs what is missing first."""
-    say = Progress()
-    build.build(build.ALL, say)
-    packages.install(packages.TO_RUN, say)
-    become_root()
     cluster = LocalCluster(name, Progress())
+    cluster.prepare()
+    become_root()
     cluster.up()
     click.echo(f"export KUBECONFIG={cluster.paths.kubeconfig}")
 
@@ -123,6 +121,13 @@ def run_smoke(name: str) -> None:
     cluster = LocalCluster(name, say)
     cluster.load_image(images.base_image(say))
     smoke.check(cluster, say)
+
+
+@cli.command("provider")
+@NAME
+def print_provider(name: str) -> None:
+    """Print which kind of cluster the demo would use here."""
+    click.echo(providers.choose(name, Progress()).name)
 
 
 @cli.command()

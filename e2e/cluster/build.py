@@ -18,8 +18,6 @@ from e2e.cluster.shell import find, run
 
 MODULE = Path(__file__).parent / "kubernetes"
 KUBERNETES_VERSION = "1.34.4"
-HELM_VERSION = "4.3.1"
-MINIMUM_HELM = 3
 LINK_FLAGS = "-s -w"
 REPORT_SECONDS = 15.0
 ERROR_TAIL_LINES = 20
@@ -35,8 +33,25 @@ PACKAGES = {
     "etcd": "go.etcd.io/etcd/server/v3",
     "pause": "./pause",
 }  # fmt: skip
-HELM = "helm"
-ALL = (*PACKAGES, HELM)
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A program built from its own module, unless the machine has one that is new enough."""
+
+    module: str
+    version: str
+    minimum_major: int
+    version_arguments: tuple[str, ...]
+    expected: str
+
+
+TOOLS = {
+    "helm": Tool("helm.sh/helm/v4/cmd/helm", "4.3.1", 3, ("version", "--short"), "2 to 4 minutes on 2 cores, once"),
+    "kind": Tool("sigs.k8s.io/kind", "0.33.0", 0, ("version",), "20 s, once"),
+}
+FOR_LOCAL = (*PACKAGES, "helm")
+ALL = (*PACKAGES, *TOOLS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +73,8 @@ class Stamp:
 
     def recipe(self) -> str:
         """Everything that, changed, means building anew."""
-        if self.name == HELM:
-            return f"helm {HELM_VERSION}\n"
+        if tool := TOOLS.get(self.name):
+            return f"{tool.module} {tool.version}\n"
         digest = hashlib.sha256(" ".join(_link_flags()).encode())
         sources = MODULE.glob("pause/*.go") if self.name == "pause" else (MODULE / "go.mod", MODULE / "go.sum")
         for source in sorted(sources):
@@ -84,15 +99,14 @@ def build(names: Sequence[str], say: Say) -> None:
 
 
 def _build_missing(missing: list[str], say: Say) -> None:
-    if HELM in missing and _use_system_helm():
-        missing.remove(HELM)
-    kubernetes = [name for name in missing if name != HELM]
+    kubernetes = [name for name in missing if name in PACKAGES]
     if kubernetes:
         with step(say, f"building {', '.join(kubernetes)} {KUBERNETES_VERSION}", "8 minutes on 2 cores, once"):
             _build_kubernetes(kubernetes, say)
-    if HELM in missing:
-        with step(say, f"building helm {HELM_VERSION}", "2 to 4 minutes on 2 cores, once"):
-            _build_helm(say)
+    for name in missing:
+        if (tool := TOOLS.get(name)) and not _use_system_tool(name, tool):
+            with step(say, f"building {name} {tool.version}", tool.expected):
+                _build_tool(name, tool, say)
 
 
 def _build_kubernetes(names: list[str], say: Say) -> None:
@@ -113,30 +127,31 @@ def _build_kubernetes(names: list[str], say: Say) -> None:
     target.rmdir()
 
 
-def _build_helm(say: Say) -> None:
+def _build_tool(name: str, tool: Tool, say: Say) -> None:
     go = str(go_command(say))
     flags = ["-trimpath", "-v", "-ldflags", LINK_FLAGS]
-    command = [go, "install", *flags, f"helm.sh/helm/v4/cmd/helm@v{HELM_VERSION}"]
+    (binary_folder() / name).unlink(missing_ok=True)  # or a link to the machine's would be written through
+    command = [go, "install", *flags, f"{tool.module}@v{tool.version}"]
     _compile(command, None, say, {"GOBIN": str(binary_folder())})
-    Stamp(HELM).write()
+    Stamp(name).write()
 
 
-def _use_system_helm() -> bool:
-    """Link to the machine's helm where it is new enough."""
-    system = find(HELM)
+def _use_system_tool(name: str, tool: Tool) -> bool:
+    """Link to the machine's own where it is new enough."""
+    system = find(name)
     if system is None:
         return False
     try:
-        said = run([system, "version", "--short"])
+        said = run([system, *tool.version_arguments])
     except ClusterError:  # something else of that name
         return False
-    version = re.match(r"v(\d+)\.", said)
-    if version is None or int(version[1]) < MINIMUM_HELM:
+    version = re.search(r"v(\d+)\.", said)
+    if version is None or int(version[1]) < tool.minimum_major:
         return False
-    link = binary_folder() / HELM
+    link = binary_folder() / name
     link.unlink(missing_ok=True)
     link.symlink_to(system)
-    Stamp(HELM).write()
+    Stamp(name).write()
     return True
 
 

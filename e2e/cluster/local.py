@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from e2e.cluster import api, cgroups, credentials, leftovers, network, node, packages
+from e2e.cluster import api, build, cgroups, credentials, leftovers, network, node, packages
 from e2e.cluster.errors import ClusterError
 from e2e.cluster.paths import ClusterPaths, binary
 from e2e.cluster.pause import pause_image
@@ -24,22 +24,27 @@ MAXIMUM_NODES = 9
 class LocalCluster:
     """One cluster by name; every method works from what is on disk, so any process may call it."""
 
-    host_paths_supported = True
-
     def __init__(self, name: str, say: Say) -> None:
         self.paths = ClusterPaths(name)
         self._name = name
         self._say = say
 
+    def prepare(self) -> None:
+        """Build and install what a cluster needs; best called before becoming root, so that the cache stays ours."""
+        build.build(build.FOR_LOCAL, self._say)
+        packages.install((*packages.TO_RUN, *packages.TO_BUILD_IMAGES), self._say)
+
     def up(self) -> None:
-        """Bring the cluster up. After a failed start everything is taken down again; the logs stay.
+        """Bring the cluster up, prepared where it was not.
+
+        After a failed start everything is taken down again; the logs stay.
 
         Raises:
             ClusterError: it is up already, a program is missing, or a component did not come up.
         """
         if self.paths.state_file.exists():
             raise ClusterError(f"cluster {self._name!r} is already up; take it down with: python -m e2e.cluster down")
-        packages.require(packages.TO_RUN)
+        self.prepare()
         shutil.rmtree(self.paths.root, ignore_errors=True)
         self.paths.root.mkdir(parents=True)
         leftovers.take_snapshot(self.paths)
