@@ -25,7 +25,7 @@ class HelmError(Exception):
 
 @pytest.fixture(scope="session")
 def helm() -> Callable[..., str]:
-    """Runs helm: the one on PATH, else the one in our cache; where there is none, fails with the command to build it."""
+    """Runs helm, found on PATH or in our cache; without one it fails with the command that builds it."""
     executable = shutil.which("helm") or str(binary("helm"))
 
     def run(*arguments: str) -> str:
