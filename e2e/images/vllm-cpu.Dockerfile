@@ -12,6 +12,7 @@ RUN --mount=type=secret,id=ca-bundle --mount=type=secret,id=pip-conf \
     python3 -m pip install -q "uv>=0.8"
 # The very installer of the local cluster: one recipe, two forms.
 COPY e2e/cache.py e2e/uv.py /src/e2e/
+COPY e2e/cluster/errors.py e2e/cluster/paths.py e2e/cluster/progress.py /src/e2e/cluster/
 COPY e2e/vllm/install.py /src/e2e/vllm/
 ENV TURBOSPEC_CACHE=/opt/turbospec
 WORKDIR /src
