@@ -20,15 +20,16 @@ def main(arguments: list[str]) -> int:
 
 
 def _operator() -> int:
+    from turbospec_operator.cluster import NoClusterError
     from turbospec_operator.main import run
     from turbospec_operator.settings import Settings, SettingsError
 
     try:
-        settings = Settings.from_environment(os.environ)
-    except SettingsError as error:
-        sys.stderr.write(f"{error}\n")
+        run(Settings.from_environment(os.environ))
+    except (SettingsError, NoClusterError, OSError) as error:
+        # No settings, no way to the API server, no port: everything later is the fleet loop's to survive.
+        sys.stderr.write(f"cannot start: {' '.join(str(error).split())}\n")
         return 2
-    run(settings)
     return 0
 
 

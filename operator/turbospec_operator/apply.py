@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import socket
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -34,7 +33,6 @@ from turbospec_operator.cluster import (
     DeniedError,
     ExistsError,
     Kind,
-    NotFoundError,
 )
 from turbospec_operator.engines import EngineClient, EngineError
 from turbospec_operator.job_manifest import ManifestError, profiling_job
@@ -44,9 +42,6 @@ from turbospec_operator.runtime_bundle import build_runtime_zip, config_map_mani
 from turbospec_operator.wording import one_line
 
 log = logging.getLogger(__name__)
-
-RUNTIME_CHECK_SECONDS = 60.0
-"""How often a namespace's runtime ConfigMap is looked for again: somebody may have deleted it."""
 
 
 class EffectError(Exception):
@@ -81,7 +76,6 @@ class Applier:
         self._observer = observer
         self._metrics = metrics
         self._runtime: bytes | None = None
-        self._runtimes: dict[str, float] = {}
         self._said: dict[str, str] = {}
 
     async def apply(self, effects: Sequence[Effect], observation: Observation) -> tuple[Outcome, ...]:
@@ -138,22 +132,17 @@ class Applier:
         await self._engines.put_control(endpoint, control_document(effect, observation.snapshot.epoch))
 
     async def _ensure_runtime(self, effect: EnsureRuntime) -> None:
-        checked = self._runtimes.get(effect.namespace)
-        if checked is not None and time.monotonic() - checked < RUNTIME_CHECK_SECONDS:
-            return
         if self._runtime is None:
             self._runtime = await asyncio.to_thread(build_runtime_zip)
-        manifest = config_map_manifest(effect.namespace, self._runtime)
-        try:
-            await self._cluster.get(CONFIG_MAPS, effect.namespace, manifest["metadata"]["name"])
-        except NotFoundError:
-            await self._create(CONFIG_MAPS, effect.namespace, manifest)
-        self._runtimes[effect.namespace] = time.monotonic()
+        # Created without looking first: reading ConfigMaps would be a permission on everybody's.
+        await self._create(CONFIG_MAPS, effect.namespace, config_map_manifest(effect.namespace, self._runtime))
 
     async def _create_job(self, effect: CreateProfilingJob, observation: Observation) -> None:
         spec = observation.specs.get((effect.namespace, effect.policy))
         if spec is None:
             raise EffectError(f"policy {effect.policy} is gone")
+        if not observation.profiles_known:
+            raise EffectError("profiles cannot be listed, so whether one is missing is not known")
         pod = await self._cluster.get(PODS, effect.namespace, effect.template_pod)
         manifest = profiling_job(effect, pod, port=spec.engine.port, container=spec.engine.container)
         if await self._create(JOBS, effect.namespace, manifest):

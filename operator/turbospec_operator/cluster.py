@@ -15,7 +15,7 @@ from urllib.parse import quote
 import aiohttp
 from kubernetes.aio.client import ApiClient, Configuration
 from kubernetes.aio.client.exceptions import ApiException
-from kubernetes.aio.config import load_incluster_config, load_kube_config
+from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
 from kubernetes.aio.dynamic import DynamicClient
 
 Raw = dict[str, Any]
@@ -61,6 +61,10 @@ LEASES = Kind("coordination.k8s.io/v1", "leases", "Lease")
 EVENTS = Kind("events.k8s.io/v1", "events", "Event")
 
 
+class NoClusterError(ConfigException):  # type: ignore[misc]  # the client's types are not seen
+    """Nothing says where the API server is; the message is one line."""
+
+
 class ApiError(Exception):
     """A request failed; the message is one line. ``status`` is None where the API server did not answer."""
 
@@ -96,14 +100,20 @@ class Cluster:
     async def connect(cls, kubeconfig: Path | None = None) -> Self:
         """Configured by the file given, else by the pod's service account, else as kubectl is (kopf's own order).
 
-        Raises ConfigException where none of them says where the API server is.
+        Raises NoClusterError where that does not say where the API server is.
         """
         configuration = Configuration()
-        if kubeconfig is None and os.environ.get("KUBERNETES_SERVICE_HOST"):
-            load_incluster_config(client_configuration=configuration)
-        else:
-            location = kubeconfig or os.environ.get("KUBECONFIG") or "~/.kube/config"
-            await load_kube_config(config_file=str(location), client_configuration=configuration)
+        location = f"kubeconfig {kubeconfig or os.environ.get('KUBECONFIG') or '~/.kube/config'}"
+        try:
+            if kubeconfig is None and os.environ.get("KUBERNETES_SERVICE_HOST"):
+                location = "service account"
+                load_incluster_config(client_configuration=configuration)
+            else:
+                await load_kube_config(
+                    config_file=location.removeprefix("kubeconfig "), client_configuration=configuration
+                )
+        except ConfigException as error:
+            raise NoClusterError(f"no API server to talk to: {location}: {error}") from error
         # Proxies of the environment are for registries; kopf ignores them too, and both must reach the same server.
         configuration.client_session_kwargs = {"trust_env": False}
         return cls(ApiClient(configuration))

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from turbospec.fleet.decide import decide
-
 from turbospec.fleet.effects import Effect, PushControl
 from turbospec.fleet.memory import FleetMemory, forget
 from turbospec.fleet.snapshot import FleetSnapshot
@@ -26,6 +25,9 @@ SETTLE_SECONDS = 0.2
 LIVE_SECONDS = 60.0
 READY_SECONDS = 30.0
 """Ages above which the last round, and the last successful list, count as too old. Several resyncs long each."""
+
+DENIED_SECONDS = 600.0
+"""How long a missing permission is kept in mind where nothing tries it again; few rounds write events, for one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,7 @@ class FleetLoop:
         self._epoch: int | None = None
         self._master_key: bytes | None = None
         self._memory = FleetMemory()
-        self._denied: tuple[str, ...] = ()
+        self._denied: dict[tuple[str, str], tuple[str, float]] = {}
         self._refusals: dict[str, str] = {}
         self._said: str | None = None
         self._problem: str | None = "no round has been completed yet"
@@ -126,7 +128,10 @@ class FleetLoop:
         if self._master_key is None:
             self._master_key = await load_master_key(self._cluster, self._namespace)
         observation = await self._observer.observe(
-            epoch=self._epoch, master_key=self._master_key, denied=self._denied, refusals=self._refusals
+            epoch=self._epoch,
+            master_key=self._master_key,
+            denied=[entry for entry, _ in self._denied.values()],
+            refusals=self._refusals,
         )
         self._metrics.observed(observation.snapshot)
         effects, self._memory = decide(observation.snapshot, self._memory)
@@ -134,13 +139,26 @@ class FleetLoop:
         unreached = (effect for effect, outcome in zip(effects, outcomes, strict=True) if outcome.unreached)
         self._memory = forget(self._memory, unreached)
         self._refusals = _refusals(self._refusals, effects, outcomes, observation.snapshot)
-        self._denied = tuple(dict.fromkeys(outcome.denied for outcome in outcomes if outcome.denied))
+        self._note_denied(effects, outcomes)
         if observation.token_refused or any(outcome.refused_token for outcome in outcomes):
             # The Secret may have been made anew: read it again before the next round.
             self._master_key = None
         if self._prometheus is not None and self._prometheus.due() and (self._reading is None or self._reading.done()):
             # Beside the loop: a slow Prometheus must not slow down control.
             self._reading = asyncio.create_task(self._prometheus.read(observation.snapshot))
+
+    def _note_denied(self, effects: Sequence[Effect], outcomes: Sequence[Outcome]) -> None:
+        """Missing permissions by kind of effect and namespace, until such an effect succeeds or a while has passed."""
+        now = time.monotonic()
+        for effect, outcome in zip(effects, outcomes, strict=True):
+            if isinstance(effect, PushControl):
+                continue  # engines know no permissions
+            key = (type(effect).__name__, effect.namespace)
+            if outcome.denied is not None:
+                self._denied[key] = (outcome.denied, now)
+            elif outcome.error is None:
+                self._denied.pop(key, None)
+        self._denied = {key: noted for key, noted in self._denied.items() if now - noted[1] < DENIED_SECONDS}
 
 
 def _refusals(

@@ -49,7 +49,11 @@ def operator_settings(*, clusterwide: bool) -> kopf.OperatorSettings:
 
 def registry(changed: Callable[[], object]) -> kopf.OperatorRegistry:
     """The handlers: both kinds, one behaviour."""
-    found = kopf.get_default_registry().__class__()
+    found = kopf.OperatorRegistry()
+
+    @kopf.on.login(registry=found)
+    def login(**arguments: Any) -> kopf.ConnectionInfo | None:
+        return kopf.login_via_client(**arguments)
 
     @kopf.on.event(names.GROUP, "v1alpha1", "speculationpolicies", registry=found)
     @kopf.on.event(names.GROUP, "v1alpha1", "speculationprofiles", registry=found)
@@ -86,8 +90,10 @@ class Watcher:
             try:
                 asyncio.run(self._watch())
             except Exception as error:  # noqa: BLE001 kopf raises what its tasks raised; the fleet loop goes on without
-                reason = " ".join(f"{type(error).__name__}: {error}".split())
-                log.warning("watching stopped, trying again in %.0f s: %s", RESTART_SECONDS, reason)
+                # kopf's API errors hold the server's sentence first, then its whole answer
+                reason = " ".join(str(error.args[0] if error.args else error).split())
+                name = type(error).__name__
+                log.warning("watching stopped, trying again in %.0f s: %s: %s", RESTART_SECONDS, name, reason)
             self._stopping.wait(RESTART_SECONDS)
 
     async def _watch(self) -> None:

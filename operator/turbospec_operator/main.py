@@ -23,8 +23,9 @@ log = logging.getLogger(__name__)
 def run(settings: Settings) -> None:
     """Govern fleets until SIGTERM or SIGINT."""
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    # kopf tells of every start, stop and retry; what matters of it is said by its supervisor.
-    logging.getLogger("kopf").setLevel(max(logging.ERROR, logging.getLogger().level))
+    if settings.log_level != "DEBUG":
+        # kopf tells of every retry, with tracebacks; what matters of it is said, in one line, by its supervisor.
+        logging.getLogger("kopf").setLevel(logging.CRITICAL + 1)
     asyncio.run(operate(settings))
 
 

@@ -18,7 +18,6 @@ RESYNC_SECONDS = 10.0
 what was deleted while its watch was broken."""
 
 CONSEQUENCES = {
-    "speculationpolicies.turbospec.io": "no policy is seen, nothing is governed",
     "speculationprofiles.turbospec.io": "profiles are not seen",
     "pods": "engines are not seen",
     "jobs.batch": "profiling Jobs are not seen",
@@ -35,6 +34,7 @@ class Observation:
     statuses: dict[tuple[str, str], Raw]
     results: dict[tuple[str, str], Measured]
     token_refused: bool
+    profiles_known: bool
 
 
 @dataclass(slots=True)
@@ -52,11 +52,15 @@ class _Cached:
     items: list[Raw] = field(default_factory=list)
     listed_at: float = 0.0
     stale: bool = True
+    known: bool = False
 
 
 class Observer:
-    """Takes snapshots. Unknown is never taken for empty: a list that fails for any reason but a missing permission
-    raises ApiError, and the round is not decided."""
+    """Takes snapshots. Unknown is never taken for empty: a list that fails raises ApiError, and nothing is decided.
+
+    A missing permission is different, for it may stay: it is noted in the snapshot, and the round goes on with what may
+    be seen; except for policies, without which there is nothing to decide.
+    """
 
     def __init__(self, cluster: Cluster, engines: EngineClient, watch_namespace: str | None, engine_port: int) -> None:
         self._cluster = cluster
@@ -102,7 +106,7 @@ class Observer:
             denied=tuple(dict.fromkeys([*collected.denied, *denied])),
         )
         statuses = {_key(raw): raw.get("status") or {} for raw in policies}
-        return Observation(snapshot, endpoints, specs, statuses, results, collected.token_refused)
+        return Observation(snapshot, endpoints, specs, statuses, results, collected.token_refused, self._profiles.known)
 
     def remember_status(self, namespace: str, name: str, patched: Raw) -> None:
         """Keep what the API server answered to our status patch, so that the next round compares with it."""
@@ -118,7 +122,8 @@ class Observer:
             except ApiError:
                 cached.stale = True
                 raise
-            cached.stale |= listed is None
+            cached.known = listed is not None
+            cached.stale |= not cached.known
             cached.items = listed or []
         return cached.items
 
@@ -127,6 +132,8 @@ class Observer:
         try:
             items = await self._cluster.list(kind, namespace, labels)
         except DeniedError as error:
+            if kind is POLICIES:
+                raise
             collected.denied.append(f"list {error.resource} in {error.where}: {CONSEQUENCES[error.resource]}")
             return None
         self.api_proven_at = time.monotonic()

@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -18,8 +19,16 @@ CRDS = Path(__file__).parents[2] / "crds"
 def api_with_crds(api_server: ApiServer) -> ApiServer:
     """The API server with our kinds."""
     api_server.kubectl("apply", "--server-side", "-f", str(CRDS))
-    api_server.kubectl("wait", "--for=condition=Established", "--timeout=60s", "-f", str(CRDS))
-    return api_server
+    deadline = time.monotonic() + 60.0
+    while True:
+        try:  # kubectl wait fails on a CRD that has no conditions yet
+            api_server.kubectl("get", "speculationpolicies,speculationprofiles", "--all-namespaces")
+        except RuntimeError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+        else:
+            return api_server
 
 
 @pytest.fixture

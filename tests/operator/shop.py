@@ -1,6 +1,7 @@
 """A namespace with a policy and engines on a real API server, and what plays scheduler, kubelet and Job controller."""
 
 import json
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,9 +9,10 @@ from tests.operator.engine_stand_in import EngineStandIn
 from tests.operator.samples import KEY, engine_pod, profile_result
 from turbospec.profiling.codec import encode
 from turbospec_operator.cluster import JOBS, PODS, POLICIES, PROFILES, Cluster, Kind, Raw
+from turbospec_operator.manifests import timestamp
 
 JOB = f"turbospec-profile-{KEY}"
-STARTED, ENDED = "2026-01-01T00:00:00Z", "2026-01-01T00:05:00Z"
+STARTED = "2026-01-01T00:00:00Z"
 
 
 async def add_engine(cluster: Cluster, namespace: str, name: str, engine: EngineStandIn) -> Raw:
@@ -51,11 +53,12 @@ async def finish_job(cluster: Cluster, namespace: str, message: str | None = Non
     }
     await cluster.create(PODS, namespace, pod)
     text = encode(profile_result()) if message is None else message
-    ended = {"terminated": {"exitCode": exit_code, "message": text, "startedAt": STARTED, "finishedAt": ENDED}}
+    now = timestamp(time.time())
+    ended = {"terminated": {"exitCode": exit_code, "message": text, "startedAt": STARTED, "finishedAt": now}}
     phase = "Succeeded" if exit_code == 0 else "Failed"
     status = {"phase": phase, "containerStatuses": [_container_status(ended, ready=False)]}
     await cluster.patch_status(PODS, namespace, f"{JOB}-x1", {"status": status})
-    await cluster.patch_status(JOBS, namespace, JOB, {"status": _job_status(succeeded=exit_code == 0)})
+    await cluster.patch_status(JOBS, namespace, JOB, {"status": _job_status(now, succeeded=exit_code == 0)})
 
 
 async def found(cluster: Cluster, kind: Kind, namespace: str) -> list[Raw]:
@@ -84,12 +87,12 @@ def _container_status(state: dict[str, Any], *, ready: bool) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _job_status(*, succeeded: bool) -> dict[str, Any]:
+def _job_status(now: str, *, succeeded: bool) -> dict[str, Any]:
     """As the Job controller writes it; the API server checks that it adds up."""
-    done = {"status": "True", "lastTransitionTime": ENDED, "lastProbeTime": ENDED}
+    done = {"status": "True", "lastTransitionTime": now, "lastProbeTime": now}
     if succeeded:
         kinds = ("SuccessCriteriaMet", "Complete")
-        times = {"startTime": STARTED, "completionTime": ENDED, "succeeded": 1}
+        times = {"startTime": STARTED, "completionTime": now, "succeeded": 1}
     else:
         kinds = ("FailureTarget", "Failed")
         times = {"startTime": STARTED, "failed": 1}

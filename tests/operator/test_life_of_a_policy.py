@@ -166,6 +166,31 @@ async def test_an_engine_that_refuses_or_vanishes_is_named_and_the_others_go_on(
         assert "cannot reach" in rows["chat-3"]["message"]
 
 
+async def test_a_master_key_that_was_made_anew_is_taken_up(
+    cluster: Cluster, namespace: str, operator_process: OperatorProcess
+) -> None:
+    """Pods that the webhook injects with the new key are controlled without a restart of the operator."""
+    async with EngineStandIn("not this one") as engine:
+        await shop.add_engine(cluster, namespace, "chat-1", engine)
+        await cluster.create(POLICIES, namespace, policy(namespace, speculation={"draftTokens": [5]}))
+        operator_process.start()
+
+        async def refused() -> bool:
+            rows = (await shop.policy_status(cluster, namespace)).get("engines", [])
+            return any("token" in row["message"] for row in rows)
+
+        await eventually("the refused token in the status", refused, operator_process)
+        secret = await cluster.get(SECRETS, namespace, "turbospec-master-key")
+        key = bytes(range(32))
+        await cluster.replace(SECRETS, namespace, {**secret, "data": {"key": base64.b64encode(key).decode()}})
+        engine.token = engine_token(key, namespace, "nonce-of-chat-1")
+
+        async def controlled() -> bool:
+            return bool(engine.documents)
+
+        await eventually("a document", controlled, operator_process)
+
+
 async def test_probes_and_metrics_say_how_the_operator_is(
     cluster: Cluster, namespace: str, operator_process: OperatorProcess
 ) -> None:
@@ -181,6 +206,27 @@ async def test_probes_and_metrics_say_how_the_operator_is(
         assert f'turbospec_policy_engines{{namespace="{namespace}",policy="chat",state=' in metrics
         assert 'turbospec_operator_effects_total{kind="PushControl",result="done"}' in metrics
         assert operator_process.terminate() == 0
+
+
+async def test_a_new_policy_is_acted_on_when_it_comes_and_not_only_at_the_next_round(
+    cluster: Cluster, namespace: str, operator_process: OperatorProcess
+) -> None:
+    """Watch events wake the loop: with 300 s between rounds nothing else could."""
+    operator_process.environment["TURBOSPEC_INTERVAL_SECONDS"] = "300"
+    operator_process.start()
+
+    async def first_round() -> bool:
+        return _rounds(operator_process) >= 1
+
+    await eventually("the first round", first_round, operator_process)
+    async with EngineStandIn() as engine:
+        await shop.add_engine(cluster, namespace, "chat-1", engine)
+        await cluster.create(POLICIES, namespace, policy(namespace, speculation={"draftTokens": [5]}))
+
+        async def controlled() -> bool:
+            return bool(engine.documents)
+
+        await eventually("a document", controlled, operator_process)
 
 
 def _rounds(operator: OperatorProcess) -> float:

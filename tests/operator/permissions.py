@@ -1,0 +1,65 @@
+"""The permissions that the operator needs, and users that have them, or all but one."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from tests.support.apiserver import ApiServer
+
+Rule = tuple[str, str, tuple[str, ...]]
+
+RULES: tuple[Rule, ...] = (
+    ("turbospec.io", "speculationpolicies", ("list", "watch")),
+    ("turbospec.io", "speculationpolicies/status", ("patch",)),
+    ("turbospec.io", "speculationprofiles", ("list", "watch", "create")),
+    ("", "pods", ("get", "list")),
+    ("", "configmaps", ("create",)),
+    ("batch", "jobs", ("list", "create")),
+    ("events.k8s.io", "events", ("create",)),
+    ("coordination.k8s.io", "leases", ("get", "create", "update")),
+    ("", "secrets", ("get", "create")),
+)
+"""(API group, resource, verbs): the last two in the operator's own namespace only."""
+
+CLUSTER_WIDE: tuple[Rule, ...] = (("apiextensions.k8s.io", "customresourcedefinitions", ("list", "watch")),)
+"""What kopf needs beside them to watch all namespaces."""
+
+
+def without(verb: str, resource: str) -> tuple[Rule, ...]:
+    """All rules but for one verb on one resource."""
+    return tuple(
+        (group, name, tuple(each for each in verbs if (each, name) != (verb, resource))) for group, name, verbs in RULES
+    )
+
+
+def user_in(api: ApiServer, namespace: str, rules: Iterable[Rule]) -> Path:
+    """A kubeconfig of a user with these permissions in one namespace and none elsewhere."""
+    user = f"user-of-{namespace}"
+    role = {"kind": "Role", "metadata": {"name": "operator", "namespace": namespace}, "rules": _rules(rules)}
+    binding = {"kind": "RoleBinding", "metadata": {"name": "operator", "namespace": namespace}}
+    _apply(api, role, binding, user)
+    return api.kubeconfig_for(user)
+
+
+def cluster_user(api: ApiServer, name: str, rules: Iterable[Rule]) -> Path:
+    """A kubeconfig of a user with these permissions everywhere."""
+    role = {"kind": "ClusterRole", "metadata": {"name": name}, "rules": _rules(rules)}
+    _apply(api, role, {"kind": "ClusterRoleBinding", "metadata": {"name": name}}, name)
+    return api.kubeconfig_for(name)
+
+
+def _rules(rules: Iterable[Rule]) -> list[dict[str, Any]]:
+    return [
+        {"apiGroups": [group], "resources": [resource], "verbs": list(verbs)}
+        for group, resource, verbs in rules
+        if verbs
+    ]
+
+
+def _apply(api: ApiServer, role: dict[str, Any], binding: dict[str, Any], user: str) -> None:
+    version = {"apiVersion": "rbac.authorization.k8s.io/v1"}
+    reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": role["kind"], "name": role["metadata"]["name"]}
+    subject = {"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}
+    items = [{**version, **role}, {**version, **binding, "roleRef": reference, "subjects": [subject]}]
+    api.kubectl("apply", "-f", "-", manifest=json.dumps({"apiVersion": "v1", "kind": "List", "items": items}))

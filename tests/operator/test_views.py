@@ -1,0 +1,206 @@
+"""What is read from the cluster becomes views; bad content becomes a reason that names the field, never an error."""
+
+from typing import Any
+
+import pytest
+
+from tests.operator.samples import IDENTITY, KEY, engine_pod, engine_state, policy, profile_result
+from turbospec.fleet.effects import HarvestProfile
+from turbospec.fleet.snapshot import JobPhase, Mode
+from turbospec.profiling.codec import encode, encode_failure
+from turbospec.wire.engine_state import EngineState
+from turbospec_operator import manifests, views
+from turbospec_operator.views import Measured
+
+
+def stored(raw: dict[str, Any]) -> dict[str, Any]:
+    """As the API server returns it."""
+    raw["metadata"] |= {"uid": "uid-1", "generation": 3, "creationTimestamp": "2026-01-02T03:04:05Z"}
+    return raw
+
+
+def profile() -> dict[str, Any]:
+    """The profile that the operator itself would write."""
+    effect = HarvestProfile("shop", "turbospec-profile-x", f"profile-{KEY}")
+    return manifests.profile(effect, Measured(profile_result(), "node-1", "vllm:1"), 1_700_000_000.0)
+
+
+def job(*conditions: dict[str, str]) -> dict[str, Any]:
+    """A profiling Job in some state."""
+    return {
+        "metadata": {
+            "namespace": "shop",
+            "name": "turbospec-profile-x",
+            "uid": "job-1",
+            "labels": {"turbospec.io/profiling-key": KEY},
+            "annotations": {"turbospec.io/attempt": "2"},
+        },
+        "status": {"conditions": list(conditions)},
+    }
+
+
+COMPLETE = {"type": "Complete", "status": "True", "lastTransitionTime": "2026-01-02T03:04:05Z"}
+FAILED = {"type": "Failed", "status": "True", "reason": "DeadlineExceeded", "message": "too long"}
+
+
+def ended(message: str, exit_code: int = 0) -> dict[str, Any]:
+    """The Job's pod, ended with this termination message."""
+    return {
+        "metadata": {"namespace": "shop", "name": "x-1", "creationTimestamp": "2026-01-02T03:00:00Z"},
+        "spec": {"nodeName": "node-1", "containers": [{"image": "vllm:1"}]},
+        "status": {"containerStatuses": [{"state": {"terminated": {"exitCode": exit_code, "message": message}}}]},
+    }
+
+
+def test_a_policy_is_read_in_the_fleets_terms() -> None:
+    """Spec, identity, age, and what its status says now."""
+    raw = stored(policy("shop"))
+    raw["status"] = {"conditions": [{"type": "Ready", "status": "True", "reason": "AllEnginesControlled"}]}
+    view = views.policy_view(raw)
+    assert (view.namespace, view.name, view.uid, view.generation) == ("shop", "chat", "uid-1", 3)
+    assert view.created_seconds == 1767323045.0
+    assert (view.match_labels, view.draft_tokens, view.mode) == ((("app", "chat"),), (0, 1, 3, 5), Mode.ENFORCE)
+    assert view.reported == (("Ready", "AllEnginesControlled"),)
+    assert view.invalid is None
+
+
+@pytest.mark.parametrize(
+    ("spec", "named"),
+    [
+        ({}, "spec.selector"),
+        ({"selector": {"matchLabels": {"app": "chat"}}, "mode": "Sometimes"}, "spec.mode"),
+        ({"selector": {"matchLabels": {"app": "chat"}}, "speculation": {"draftTokens": ["x"]}}, "draftTokens"),
+        ({"selector": {"matchLabels": {"app": "chat"}}, "newField": 1}, "newField"),
+    ],
+)
+def test_an_unreadable_policy_governs_nothing_and_names_the_field(spec: dict[str, Any], named: str) -> None:
+    """It selects no pod, whatever else it says."""
+    raw = stored(policy("shop"))
+    raw["spec"] = spec
+    view = views.policy_view(raw)
+    assert view.invalid is not None
+    assert named in view.invalid
+    assert "\n" not in view.invalid
+    assert view.match_labels == ()
+
+
+def test_a_harvested_profile_is_read_back_as_the_model_that_was_measured() -> None:
+    """What the operator writes, it can read."""
+    view = views.profile_view(profile())
+    assert (view.name, view.key, view.invalid) == (f"profile-{KEY}", KEY, None)
+    assert view.latency is not None
+    assert view.latency.step_seconds(decodes=4, draft_tokens=3, kv_tokens=1024) == pytest.approx(0.00532)
+
+
+@pytest.mark.parametrize(
+    ("edit", "named"),
+    [
+        (lambda spec: spec["cells"][0].update(microseconds=0), "cells.0.microseconds"),
+        (lambda spec: spec.update(cells=[]), "cells"),
+        (lambda spec: spec["fit"].update(perStep=-1), "fit.perStep"),
+        (lambda spec: spec["identity"].update(hardware="another"), "spec.identity"),
+        (lambda spec: spec.update(cells=[each for each in spec["cells"] if each["draftTokens"] == 0]), "draftTokens"),
+        (lambda spec: spec.pop("identity"), "identity"),
+    ],
+)
+def test_a_profile_edited_to_nonsense_is_refused_by_field(edit: Any, named: str) -> None:
+    """It keeps its key, so that nothing measures anew behind the back of whoever edited it."""
+    raw = profile()
+    edit(raw["spec"])
+    view = views.profile_view(raw)
+    assert view.latency is None
+    assert view.key == KEY
+    assert view.invalid is not None
+    assert named in view.invalid
+
+
+@pytest.mark.parametrize(
+    ("owner", "hash_label", "wanted"),
+    [
+        ({"kind": "ReplicaSet", "name": "chat-5d4", "controller": True}, "5d4", "deployment/chat"),
+        ({"kind": "ReplicaSet", "name": "chat-5d4", "controller": True}, None, None),
+        ({"kind": "StatefulSet", "name": "chat", "controller": True}, None, "statefulset/chat"),
+        ({"kind": "DaemonSet", "name": "chat", "controller": True}, None, "daemonset/chat"),
+        ({"kind": "StatefulSet", "name": "chat"}, None, None),
+        ({"kind": "Job", "name": "chat", "controller": True}, None, None),
+    ],
+)
+def test_the_owner_is_what_rollout_restart_takes(
+    owner: dict[str, Any], hash_label: str | None, wanted: str | None
+) -> None:
+    """A command that we print must work."""
+    pod = stored(engine_pod("shop", "chat-1"))
+    pod["metadata"]["ownerReferences"] = [owner]
+    if hash_label:
+        pod["metadata"]["labels"]["pod-template-hash"] = hash_label
+    assert views.pod_view(pod, None, None).owner == wanted
+
+
+@pytest.mark.parametrize(
+    ("phase", "labels", "wanted"),
+    [
+        ("Running", {}, True),
+        ("Pending", {}, True),
+        (None, {}, True),
+        ("Failed", {}, False),
+        ("Succeeded", {}, False),
+        ("Running", {"turbospec.io/profiling-key": KEY}, False),
+    ],
+)
+def test_ended_and_profiling_pods_are_no_engines(phase: str | None, labels: dict[str, str], wanted: bool) -> None:
+    """Evicted pods linger for days."""
+    pod = engine_pod("shop", "chat-1")
+    pod["metadata"]["labels"] |= labels
+    pod["status"] = {"phase": phase}
+    assert views.is_serving(pod) is wanted
+
+
+@pytest.mark.parametrize(("decodes", "wanted"), [(0, 5), (1, 5), (4, 5), (5, 1), (16, 1), (17, None)])
+def test_k_is_what_the_table_in_force_says_of_the_last_batch(decodes: int, wanted: int | None) -> None:
+    """An idle engine would run its K for one request; a batch outside the table is unknown, not 0."""
+    report = views.engine_report(EngineState.model_validate(engine_state(decodes=decodes)))
+    assert report.draft_tokens == wanted
+
+
+def test_a_report_carries_counts_acceptance_and_limits() -> None:
+    """Nothing applied is None, not an empty id."""
+    report = views.engine_report(EngineState.model_validate(engine_state()))
+    assert (report.profile_key, report.max_num_seqs, report.engine_draft_tokens) == (KEY, 16, (0, 1, 3, 5))
+    assert (report.applied_id, report.applied_epoch, report.applied_overlay) == (None, None, False)
+    assert report.counts.accepted == (80, 70, 60, 50, 40)
+    assert (report.acceptance, report.draft_yield, report.acceptance_samples) == ((0.8,), (1.0,), (200.0,))
+
+
+def test_a_job_with_a_sound_result_is_harvestable() -> None:
+    """And its result comes with the node and image it was measured on."""
+    view, measured = views.job_view(job(COMPLETE), [ended(encode(profile_result()))])
+    assert (view.phase, view.harvestable, view.attempt, view.key) == (JobPhase.SUCCEEDED, True, 2, KEY)
+    assert view.finished_seconds == 1767323045.0
+    assert measured == Measured(profile_result(), "node-1", "vllm:1")
+
+
+OTHER = profile_result(IDENTITY.model_copy(update={"hardware": "another machine"}))
+
+
+@pytest.mark.parametrize(
+    ("conditions", "pods", "phase", "named"),
+    [
+        ((), [], JobPhase.RUNNING, ""),
+        (({**COMPLETE, "status": "False"},), [], JobPhase.RUNNING, ""),
+        ((COMPLETE,), [ended("")], JobPhase.FAILED, "without a word"),
+        ((COMPLETE,), [ended(encode(profile_result())[:-9])], JobPhase.FAILED, "truncated"),
+        ((COMPLETE,), [], JobPhase.FAILED, "gone"),
+        ((COMPLETE,), [ended(encode(OTHER))], JobPhase.FAILED, "another engine"),
+        ((FAILED,), [], JobPhase.FAILED, "DeadlineExceeded"),
+        ((FAILED,), [ended(encode_failure("no memory"), 1)], JobPhase.FAILED, "no memory"),
+        ((COMPLETE,), None, JobPhase.SUCCEEDED, ""),
+    ],
+)
+def test_a_job_without_a_sound_result_is_not_harvestable_and_says_why(
+    conditions: tuple[dict[str, str], ...], pods: list[dict[str, Any]] | None, phase: JobPhase, named: str
+) -> None:
+    """Done without a usable result counts as failed; pods that may not be listed are unknown, not gone."""
+    view, measured = views.job_view(job(*conditions), pods)
+    assert (view.phase, view.harvestable, measured) == (phase, False, None)
+    assert named in view.failure
+    assert bool(view.failure) == (phase is JobPhase.FAILED)
