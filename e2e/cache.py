@@ -8,6 +8,14 @@ from pathlib import Path
 STAMP = ".turbospec-recipe"
 
 
+def cache_folder() -> Path:
+    """``$TURBOSPEC_CACHE``, else ``$XDG_CACHE_HOME/turbospec``, else ``~/.cache/turbospec``."""
+    if own := os.environ.get("TURBOSPEC_CACHE"):
+        return Path(own).resolve()
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base).resolve() / "turbospec"
+
+
 def is_current(folder: Path, recipe: str) -> bool:
     """Whether ``folder`` was completed by exactly this recipe. An interrupted build has no stamp and is not current."""
     try:

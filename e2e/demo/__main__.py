@@ -46,7 +46,6 @@ class Options:
     """What a person may choose."""
 
     model: Model
-    place: str
     rounds: int
     settle_seconds: float
     window_seconds: float
@@ -54,9 +53,24 @@ class Options:
     keep: bool
 
 
+def choose_cluster(context: click.Context, option: click.Parameter, value: str) -> None:  # noqa: ARG001 (click's own form)
+    """Pass the choice on as ``$CLUSTER``, which the providers read, and which survives becoming root."""
+    os.environ["CLUSTER"] = value
+
+
+CLUSTER_OPTION = click.option(
+    "--cluster",
+    envvar="CLUSTER",
+    type=click.Choice(PLACES),
+    default="auto",
+    callback=choose_cluster,
+    expose_value=False,
+)
+
+
 @click.group(invoke_without_command=True, help=__doc__)
 @click.option("--model", envvar="MODEL", type=click.Choice(sorted(MODELS)), default="smollm2", show_default=True)
-@click.option("--cluster", envvar="CLUSTER", type=click.Choice(PLACES), default="auto")
+@CLUSTER_OPTION
 @click.option("--rounds", envvar="ROUNDS", type=click.IntRange(min=1), default=3, show_default=True)
 @click.option("--settle", type=float, help="Seconds of a window that do not count.")
 @click.option("--window", type=float, help="Seconds of a window that count.")
@@ -68,7 +82,6 @@ class Options:
 def cli(  # noqa: PLR0917 (click passes them by name)
     context: click.Context,
     model: str,
-    cluster: str,
     rounds: int,
     settle: float | None,
     window: float | None,
@@ -83,7 +96,6 @@ def cli(  # noqa: PLR0917 (click passes them by name)
         click.echo(f"there is no profile of {model} to reuse yet: it will be measured")
     options = Options(
         model=MODELS[model],
-        place=cluster,
         rounds=rounds,
         settle_seconds=settle or (SHORT_SETTLE_SECONDS if reuse else SETTLE_SECONDS),
         window_seconds=window or (SHORT_WINDOW_SECONDS if reuse else WINDOW_SECONDS),
@@ -95,23 +107,23 @@ def cli(  # noqa: PLR0917 (click passes them by name)
 
 @cli.command()
 @click.option("--model", envvar="MODEL", type=click.Choice(sorted(MODELS)), default="smollm2", show_default=True)
-@click.option("--cluster", envvar="CLUSTER", type=click.Choice(PLACES), default="auto")
+@CLUSTER_OPTION
 @click.option("--rounds", envvar="ROUNDS", type=click.IntRange(min=1), default=3, show_default=True)
 @click.option("--settle", type=float, default=SETTLE_SECONDS, show_default=True)
 @click.option("--window", type=float, default=WINDOW_SECONDS, show_default=True)
-def again(model: str, cluster: str, rounds: int, settle: float, window: float) -> None:
+def again(model: str, rounds: int, settle: float, window: float) -> None:
     """Measure once more on a demo that was left running with KEEP=1."""
-    place = choose_place(cluster, Progress())
+    place = choose_place(Progress())
     become_root(place)
-    options = Options(MODELS[model], cluster, rounds, settle, window, reuse_profile=False, keep=True)
-    sys.exit(finish(asyncio.run(measure(place.enter_network(), options, time.time()))))
+    options = Options(MODELS[model], rounds, settle, window, reuse_profile=False, keep=True)
+    sys.exit(finish(asyncio.run(measure(place, place.enter(), options, time.time()))))
 
 
 @cli.command()
-@click.option("--cluster", envvar="CLUSTER", type=click.Choice(PLACES), default="auto")
-def clean(cluster: str) -> None:
+@CLUSTER_OPTION
+def clean() -> None:
     """Take the demo down; nothing stays but the cache and build/demo."""
-    place = choose_place(cluster, Progress())
+    place = choose_place(Progress())
     become_root(place)
     place.down()
 
@@ -120,41 +132,44 @@ def run(options: Options) -> int:
     """The whole demo; 0 when the report is as promised, 1 when it is not."""
     started = float(os.environ.get(STARTED_VARIABLE) or time.time())
     say = Progress()
-    place = choose_place(options.place, say)
+    place = choose_place(say)
     if STARTED_VARIABLE not in os.environ:
         print(announcement(options.model.name, place, options.reuse_profile, options.rounds))
         os.environ[STARTED_VARIABLE] = str(started)
     vllm = install(say)
     model = ensure_model(options.model.name, say, vllm)
+    place.provider.prepare()
     become_root(place)
-    serving = Serving(vllm, model)
     place.up()
     try:
+        serving = Serving(vllm, model, place.provider.serving_image(model), place.provider.host_paths_supported)
+        image = place.provider.operator_image()
         with place.prometheus() as prometheus:
-            kube = prepare(place, options, serving, say, prometheus)
-            report = asyncio.run(measure(kube, options, started))
+            kube = prepare(place, options, serving, image, say=say, prometheus=prometheus)
+            report = asyncio.run(measure(place, kube, options, started))
         return finish(report)
     finally:
         if options.keep:
-            say(f"everything is left running: export KUBECONFIG={place.kubeconfig()}; `make clean-demo` takes it down")
+            config = place.provider.kubeconfig()
+            say(f"everything is left running: export KUBECONFIG={config}; `make clean-demo` takes it down")
         else:
-            place.leave_network()
             place.down()
 
 
-def prepare(place: Place, options: Options, serving: Serving, say: Progress, prometheus: Prometheus | None) -> Kube:
+def prepare(
+    place: Place, options: Options, serving: Serving, image: str, *, say: Progress, prometheus: Prometheus | None
+) -> Kube:
     """TurboSpec, servers and profile in place; every engine under control."""
-    kube = place.enter_network()
-    stack.install_turbospec(kube, say, place.prometheus_url)
+    kube = place.enter()
+    stack.install_turbospec(kube, say, image, place.prometheus_url)
     if options.reuse_profile:
         kube.apply(namespace(), yaml.safe_load(profile_file(options.model.name).read_text()))
         say("the profile of an earlier demo is reused: nothing will be measured beforehand")
     rule = policy(list(TURBOSPEC.draft_tokens), prompt_lookup_min=options.model.prompt_lookup_min)
     stack.serve(kube, say, serving, rule)
     if prometheus:
-        prometheus.scrape(
-            {pod.metadata.name: pod.status.pod_ip for pod in kube.pods(NAMESPACE, stack.LABELS)}, NAMESPACE
-        )
+        pods = kube.pods(NAMESPACE, stack.LABELS)
+        prometheus.scrape({pod.metadata.name: pod.status.pod_ip for pod in pods}, NAMESPACE)
     stack.await_profile(kube, say)
     stack.await_controlled(kube, say)
     if not options.reuse_profile:
@@ -163,12 +178,12 @@ def prepare(place: Place, options: Options, serving: Serving, say: Progress, pro
     return kube
 
 
-async def measure(kube: Kube, options: Options, started: float) -> dict[str, object]:
+async def measure(place: Place, kube: Kube, options: Options, started: float) -> dict[str, object]:
     """All rounds; returns the report."""
     windows = schedule(options.model.phases, options.rounds)
     timeout = aiohttp.ClientTimeout(total=15)
     async with aiohttp.ClientSession(timeout=timeout, trust_env=False) as session, LoadDriver() as load:
-        engines = Engines(find_engines(kube, NAMESPACE, stack.LABELS), session)
+        engines = Engines(find_engines(kube, NAMESPACE, stack.LABELS, place.address), session)
         await engines.new_steps()
         with LiveView(Console(), options.rounds) as view:
             measurement = Measurement(kube, engines, load, options.settle_seconds, options.window_seconds, view.show)
@@ -220,7 +235,7 @@ def profile_file(model: str) -> Path:
 
 def become_root(place: Place) -> None:
     """Go on as root where the place needs it: everything that can be done as this user has been done."""
-    if not place.needs_root or os.geteuid() == 0:
+    if not place.provider.needs_root or os.geteuid() == 0:
         return
     print("namespaces and mounts of the local cluster need root: asking sudo")
     kept = [

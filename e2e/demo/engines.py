@@ -2,8 +2,9 @@
 
 import asyncio
 import base64
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import aiohttp
 
@@ -14,6 +15,16 @@ from turbospec_operator.tokens import engine_token
 
 CONTROL_PORT = 9476
 SERVING_PORT = 8000
+
+
+class Address(Protocol):
+    """Where a serving pod answers."""
+
+    @property
+    def serving_url(self) -> str: ...
+
+    @property
+    def control_url(self) -> str: ...
 
 
 @dataclass
@@ -77,8 +88,11 @@ class Engines:
             return await response.read()
 
 
-def find_engines(kube: Kube, namespace: str, labels: str) -> list[Engine]:
-    """The injected pods by their own addresses, with tokens derived as the operator derives them."""
+def find_engines(kube: Kube, namespace: str, labels: str, address: Callable[[str, str, str], Address]) -> list[Engine]:
+    """The injected pods, with tokens derived as the operator derives them.
+
+    ``address`` says where a pod answers, from namespace, name and IP.
+    """
     secret = kube.core.read_namespaced_secret(names.MASTER_KEY_SECRET, SYSTEM_NAMESPACE)
     master_key = base64.b64decode(secret.data[names.MASTER_KEY_FIELD])
     found = []
@@ -86,12 +100,12 @@ def find_engines(kube: Kube, namespace: str, labels: str) -> list[Engine]:
         nonce = (pod.metadata.annotations or {}).get(names.ANNOTATION_NONCE)
         if nonce is None:
             continue
-        address = pod.status.pod_ip
+        answers = address(namespace, pod.metadata.name, pod.status.pod_ip)
         found.append(
             Engine(
                 pod=pod.metadata.name,
-                serving_url=f"http://{address}:{SERVING_PORT}",
-                control_url=f"http://{address}:{CONTROL_PORT}",
+                serving_url=answers.serving_url,
+                control_url=answers.control_url,
                 token=engine_token(master_key, namespace, nonce),
             )
         )

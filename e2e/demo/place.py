@@ -1,114 +1,113 @@
-"""Where the demo runs: the local cluster of this machine, kind, or the cluster that kubectl already talks to."""
+"""The demo's cluster and how its pods are reached: directly in the local cluster's network, else by port-forward."""
 
+import re
 import shutil
 import subprocess
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
-from e2e.cluster import images
+from e2e.cluster import providers
 from e2e.cluster.errors import ClusterError
-from e2e.cluster.local import LocalCluster
 from e2e.cluster.network import NAMESPACES
-from e2e.cluster.paths import ClusterPaths
+from e2e.cluster.paths import ClusterPaths, binary
 from e2e.cluster.progress import Say
+from e2e.cluster.providers import LocalProvider, Provider
 from e2e.cluster.state import ClusterState
+from e2e.demo.engines import CONTROL_PORT, SERVING_PORT
 from e2e.demo.kube import Kube
 from e2e.demo.netns import enter_network
 from e2e.demo.prometheus import PORT, Prometheus
 
 NAME = "turbospec"
+OWN_NETWORK = Path("/proc/1/ns/net")
+FORWARDED = re.compile(r"Forwarding from (127\.0\.0\.1:\d+) -> (\d+)")
 
 
-class Place(Protocol):
-    """A cluster for the demo."""
+@dataclass(frozen=True)
+class PodAddress:
+    """Where a serving pod answers, as ``http://host:port``."""
 
-    needs_root: bool
-    description: str
-    prometheus_url: str | None
-
-    def up(self) -> None:
-        """A cluster that answers and has our images."""
-
-    def down(self) -> None:
-        """Undo ``up``."""
-
-    def kubeconfig(self) -> Path:
-        """For a person."""
-
-    def enter_network(self) -> Kube:
-        """From here on, pod addresses answer."""
-
-    def leave_network(self) -> None:
-        """Back in the machine's own network."""
-
-    def prometheus(self) -> AbstractContextManager[Prometheus | None]:
-        """A Prometheus beside the pods, or none."""
+    serving_url: str
+    control_url: str
 
 
-class LocalPlace:
-    """Real Kubernetes in namespaces of this machine."""
+class Place:
+    """A provider's cluster with the demo's way into it."""
 
-    needs_root = True
-    description = (
-        "a Kubernetes cluster of its own, in namespaces of this machine (etcd, API server, kubelet, containerd)"
-    )
-
-    def __init__(self, say: Say) -> None:
-        self._say = say
-        self._cluster = LocalCluster(NAME, say)
-        self._paths = ClusterPaths(NAME)
-        self._inside = False
+    def __init__(self, provider: Provider, say: Say) -> None:
+        self.provider = provider
         self.prometheus_url: str | None = None
+        self._say = say
+        self._inside = False
+        self._forwards: list[subprocess.Popen[str]] = []
+
+    @property
+    def is_local(self) -> bool:
+        return isinstance(self.provider, LocalProvider)
 
     def up(self) -> None:
-        """A cluster left over from an earlier run is taken down first: it may hold older images and settings."""
-        archives = (images.base_image(self._say), images.operator_image(self._say))
-        if self._paths.state_file.exists():
+        """A local cluster left over from an earlier run goes first: it may hold older images and settings."""
+        if self.is_local and ClusterPaths(NAME).state_file.exists():
             self._say("taking down the cluster of an earlier run")
-            self._cluster.down()
-        self._cluster.up()
-        for archive in archives:
-            self._cluster.load_image(archive)
-        self.prometheus_url = f"http://{ClusterState.load(self._paths).nodes[0].address}:{PORT}"
+            self.provider.down()
+        self.provider.up()
 
     def down(self) -> None:
-        self._cluster.down()
-
-    def kubeconfig(self) -> Path:
-        return self._paths.kubeconfig
-
-    def enter_network(self) -> Kube:
-        if not self._inside:
-            node = ClusterState.load(self._paths).nodes[0]
-            enter_network(NAMESPACES / node.network_namespace)
-            self._inside = True
-        return Kube(self._paths.kubeconfig_inside)
-
-    def leave_network(self) -> None:
+        """Out of the cluster's network and everything undone."""
+        for forward in self._forwards:
+            forward.terminate()
+            forward.wait()
+        self._forwards.clear()
         if self._inside:
-            enter_network(Path("/proc/1/ns/net"))
+            enter_network(OWN_NETWORK)
             self._inside = False
+        self.provider.down()
+
+    def enter(self) -> Kube:
+        """From here on this process, and all it starts, is where pods answer, as far as there is such a place."""
+        if not self.is_local:
+            return Kube(self.provider.kubeconfig())
+        if not self._inside:
+            enter_network(NAMESPACES / ClusterState.load(ClusterPaths(NAME)).nodes[0].network_namespace)
+            self._inside = True
+        return Kube(ClusterPaths(NAME).kubeconfig_inside)
+
+    def address(self, namespace: str, pod: str, ip: str) -> PodAddress:
+        """The pod's own address, or that of a port-forward that lives until ``down``."""
+        if self._inside:
+            return PodAddress(f"http://{ip}:{SERVING_PORT}", f"http://{ip}:{CONTROL_PORT}")
+        command = [
+            str(binary("kubectl")), f"--kubeconfig={self.provider.kubeconfig()}", "port-forward",
+            "-n", namespace, f"pod/{pod}", "--address=127.0.0.1", f":{SERVING_PORT}", f":{CONTROL_PORT}",
+        ]  # fmt: skip
+        forward = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+        self._forwards.append(forward)
+        found: dict[str, str] = {}
+        for line in forward.stdout or ():
+            if match := FORWARDED.match(line):
+                found[match.group(2)] = f"http://{match.group(1)}"
+            if len(found) == 2:
+                return PodAddress(found[str(SERVING_PORT)], found[str(CONTROL_PORT)])
+        raise ClusterError(f"kubectl port-forward to pod {pod} ended with status {forward.wait()}")
 
     def prometheus(self) -> AbstractContextManager[Prometheus | None]:
+        """Debian's Prometheus beside the pods of a local cluster; elsewhere, and where it is not installed, none."""
+        if not self.is_local:
+            return nullcontext()
         if shutil.which("prometheus") is None:
             self._say("prometheus is not installed (apt-get install prometheus): going on without it")
-            self.prometheus_url = None
             return nullcontext()
-        self.enter_network()
+        self.enter()
+        self.prometheus_url = f"http://{ClusterState.load(ClusterPaths(NAME)).nodes[0].address}:{PORT}"
         return Prometheus()
 
 
-def choose_place(name: str, say: Say) -> Place:
-    """The place of this name; ``auto`` is kind where a Docker engine answers, else local."""
-    if name == "auto":
-        name = "kind" if _docker_answers() else "local"
-    if name == "local":
-        return LocalPlace(say)
-    raise ClusterError(f"CLUSTER={name} is not available yet: use CLUSTER=local")
+def choose_place(say: Say) -> Place:
+    """The place that ``$CLUSTER`` names (``e2e.cluster.providers.choose``)."""
+    return Place(providers.choose(NAME, say), say)
 
 
-def _docker_answers() -> bool:
-    if shutil.which("docker") is None:
-        return False
-    return subprocess.run(["docker", "info"], capture_output=True, check=False).returncode == 0
+def local_place(say: Say) -> Place:
+    """The local cluster, whatever else there is: what the end-to-end tests run on."""
+    return Place(LocalProvider(NAME, say), say)

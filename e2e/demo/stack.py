@@ -11,18 +11,17 @@ from e2e.manifests.serving import NAMESPACE, POLICY, SELECTOR, Manifest, Serving
 
 CHART = REPOSITORY / "charts" / "turbospec"
 RELEASE = "turbospec"
-IMAGE = ("localhost/turbospec", "demo")
 LABELS = ",".join(f"{name}={value}" for name, value in SELECTOR.items())
 PROGRESS = re.compile(r"(\d+)% (cell .*|.*left.*)")
 
 
-def install_turbospec(kube: Kube, say: Say, prometheus_url: str | None) -> None:
-    """CRDs and chart. Done when operator and webhook are Ready."""
+def install_turbospec(kube: Kube, say: Say, image: str, prometheus_url: str | None) -> None:
+    """CRDs and chart, with this image. Done when operator and webhook are Ready."""
+    repository, _, tag = image.rpartition(":")
     kube.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(CHART / "crds"))
     values = {
-        "image.repository": IMAGE[0],
-        "image.tag": IMAGE[1],
-        "image.pullPolicy": "Never",
+        "image.repository": repository,
+        "image.tag": tag,
         **({"prometheus.url": prometheus_url} if prometheus_url else {}),
     }
     sets = [part for name, value in values.items() for part in ("--set", f"{name}={value}")]

@@ -14,19 +14,26 @@ POLICY = "chat"
 DEPLOYMENT = "chat"
 SELECTOR = {"app": "chat"}
 CONTAINER = "vllm"
-BASE_IMAGE = "localhost/turbospec-base:1"
 KV_CACHE_BYTES = 640 * 1024 * 1024
 """Room for 16 requests of 512 tokens on the widest model (69 kB a token)."""
 MAX_NUM_SEQS = 16
+MAX_MODEL_LEN = 512
+"""The longest prompt of the demo and its answer fit; profiling measures no longer contexts than it needs."""
 SCRATCH = "/scratch"
 
 
 @dataclass(frozen=True)
 class Serving:
-    """Two vLLM servers of one model, everything they need mounted read-only from the node."""
+    """vLLM servers of one model.
+
+    With ``host_paths`` vLLM and the model are mounted read-only from the node, at their own paths; without, the image
+    holds ``vllm`` on its PATH and the model as ``/models/NAME``.
+    """
 
     vllm: VllmInstallation
     model: Path
+    image: str
+    host_paths: bool = True
     replicas: int = 2
     profile_seconds: int = 150
     name: str = DEPLOYMENT
@@ -79,7 +86,7 @@ def deployment(serving: Serving) -> Manifest:
 
 
 def _pod(serving: Serving) -> Manifest:
-    host_paths = [*serving.vllm.mounts, serving.model]
+    host_paths = [*serving.vllm.mounts, serving.model] if serving.host_paths else []
     names = [f"host-{index}" for index in range(len(host_paths))]
     volumes = [{"name": name, "hostPath": {"path": str(path)}} for name, path in zip(names, host_paths, strict=True)]
     mounts = [
@@ -87,8 +94,8 @@ def _pod(serving: Serving) -> Manifest:
     ]
     container = {
         "name": CONTAINER,
-        "image": BASE_IMAGE,
-        "imagePullPolicy": "Never",
+        "image": serving.image,
+        "imagePullPolicy": "IfNotPresent",
         "command": _command(serving),
         "env": [{"name": name, "value": value} for name, value in _environment(serving).items()],
         "ports": [{"name": "http", "containerPort": 8000}],
@@ -112,10 +119,12 @@ def _pod(serving: Serving) -> Manifest:
 
 
 def _command(serving: Serving) -> list[str]:
+    vllm = str(serving.vllm.command) if serving.host_paths else "vllm"
+    model = str(serving.model) if serving.host_paths else f"/models/{serving.model.name}"
     return [
-        str(serving.vllm.command), "serve", str(serving.model), "--served-model-name", SERVED_MODEL,
+        vllm, "serve", model, "--served-model-name", SERVED_MODEL,
         "--host", "0.0.0.0", "--port", "8000",
-        "--dtype", "bfloat16", "--enforce-eager", "--max-model-len", "1024",
+        "--dtype", "bfloat16", "--enforce-eager", "--max-model-len", str(MAX_MODEL_LEN),
         "--max-num-seqs", str(MAX_NUM_SEQS),
         # small prefill chunks: one of 512 tokens would hold all answers up for a second on one CPU thread
         "--max-num-batched-tokens", "256",
@@ -126,10 +135,10 @@ def _command(serving: Serving) -> list[str]:
 
 
 def _environment(serving: Serving) -> dict[str, str]:
-    return {
+    preload = {"LD_PRELOAD": f"libtcmalloc_minimal.so.4:{serving.vllm.openmp}"} if serving.host_paths else {}
+    return preload | {
         "HOME": SCRATCH,
         "TMPDIR": SCRATCH,
-        "LD_PRELOAD": f"libtcmalloc_minimal.so.4:{serving.vllm.openmp}",
         "HF_HUB_OFFLINE": "1",
         "VLLM_NO_USAGE_STATS": "1",
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # one process less per server

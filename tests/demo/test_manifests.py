@@ -8,7 +8,7 @@ from e2e.manifests.serving import Serving, deployment, policy
 from e2e.vllm.install import VllmInstallation
 from turbospec.wire.speculation_policy import SpeculationPolicySpec
 
-SERVING = Serving(VllmInstallation(Path("/cache/vllm")), Path("/cache/models/dial"))
+SERVING = Serving(VllmInstallation(Path("/cache/vllm")), Path("/cache/models/dial"), "localhost/base:1")
 
 
 def test_nothing_in_the_pod_speaks_of_speculation() -> None:
