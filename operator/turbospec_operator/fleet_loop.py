@@ -24,7 +24,7 @@ SETTLE_SECONDS = 0.2
 
 LIVE_SECONDS = 60.0
 READY_SECONDS = 30.0
-"""Ages above which the last round, and the last successful list, count as too old. Several resyncs long each."""
+"""Ages, beside the interval, at which the last round and the last successful list are too old."""
 
 DENIED_SECONDS = 600.0
 """How long a missing permission is kept in mind where nothing tries it again; few rounds write events, for one."""
@@ -91,26 +91,24 @@ class FleetLoop:
         """For the probes: live while rounds end, ready while the API server answers and the operator knows itself."""
         now = time.monotonic()
         age = now - self._round_ended_at
-        not_live = f"the last round ended {age:.0f} s ago" if age > LIVE_SECONDS else None
+        not_live = f"the last round ended {age:.0f} s ago" if age > LIVE_SECONDS + self._interval else None
         proven = self._observer.api_proven_at
         if self._problem is not None:
             return Health(not_live, self._problem)
-        if proven is None or now - proven > READY_SECONDS:
+        if proven is None or now - proven > READY_SECONDS + self._interval:
             seen = "never" if proven is None else f"{now - proven:.0f} s ago"
             return Health(not_live, f"the last successful list from the API server: {seen}")
         return Health(not_live, None)
 
     async def _guarded_round(self) -> None:
         started = time.monotonic()
-        result, problem = "done", None
+        result, problem, defect = "done", None, None
         try:
             await self._round()
         except (ApiError, IdentityError) as error:
             result, problem = "skipped", str(error)
-        except Exception as error:
-            # The loop's boundary: a defect in one round must not end control of the fleet.
-            result, problem = "error", f"round failed: {type(error).__name__}: {error}"
-            log.debug("round failed", exc_info=True)
+        except Exception as error:  # noqa: BLE001 a defect in one round must not end control of the fleet
+            result, problem, defect = "error", f"round failed: {type(error).__name__}: {error}", error
         self._problem = problem
         self._round_ended_at = time.monotonic()
         self._metrics.round_ended(result, self._round_ended_at - started)
@@ -119,7 +117,7 @@ class FleetLoop:
             if problem is None:
                 log.info("rounds are completed again")
             else:
-                log.error("%s", problem)
+                log.error("%s", problem, exc_info=defect)
 
     async def _round(self) -> None:
         if self._epoch is None:

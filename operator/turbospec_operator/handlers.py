@@ -48,16 +48,27 @@ def operator_settings(*, clusterwide: bool) -> kopf.OperatorSettings:
 
 
 def registry(changed: Callable[[], object]) -> kopf.OperatorRegistry:
-    """The handlers: both kinds, one behaviour."""
+    """The handlers; ``changed`` is called for every event that may be news."""
     found = kopf.OperatorRegistry()
 
     @kopf.on.login(registry=found)
     def login(**arguments: Any) -> kopf.ConnectionInfo | None:
         return kopf.login_via_client(**arguments)
 
-    @kopf.on.event(names.GROUP, "v1alpha1", "speculationpolicies", registry=found)
     @kopf.on.event(names.GROUP, "v1alpha1", "speculationprofiles", registry=found)
-    async def on_event(**_: Any) -> None:
+    async def on_profile(**_: Any) -> None:
+        changed()
+
+    generations: dict[str, int] = {}
+
+    @kopf.on.event(names.GROUP, "v1alpha1", "speculationpolicies", registry=found)
+    async def on_policy(type: str | None, meta: kopf.Meta, **_: Any) -> None:  # noqa: A002 kopf passes it by this name
+        if type == "DELETED":
+            generations.pop(meta["uid"], None)
+        elif generations.get(meta["uid"]) == meta["generation"]:
+            return  # only its status has changed, by our own hand: that must not cause another round
+        else:
+            generations[meta["uid"]] = meta["generation"]
         changed()
 
     return found

@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from turbospec.fleet.snapshot import FleetSnapshot, JobView, PodView, PolicyView
+from turbospec.fleet.snapshot import FleetSnapshot, JobView, PodView, PolicyView, ProfileView
 from turbospec.wire.speculation_policy import SpeculationPolicySpec
 from turbospec_operator import names, views
 from turbospec_operator.cluster import JOBS, PODS, POLICIES, PROFILES, ApiError, Cluster, DeniedError, Kind, Raw
@@ -69,6 +69,7 @@ class Observer:
         self._engine_port = engine_port
         self._policies = _Cached()
         self._profiles = _Cached()
+        self._profile_views: tuple[list[Raw], tuple[ProfileView, ...]] = [], ()
         self.api_proven_at: float | None = None
 
     def expire(self) -> None:
@@ -85,7 +86,7 @@ class Observer:
         """
         collected = _Round()
         policies = await self._cached(POLICIES, self._policies, collected)
-        profiles = await self._cached(PROFILES, self._profiles, collected)
+        profiles = self._parsed(await self._cached(PROFILES, self._profiles, collected))
         policy_views = tuple(views.policy_view(each) for each in policies)
         specs = {_key(raw): spec for raw in policies if not isinstance(spec := views.policy_spec(raw), str)}
         jobs, results = await self._jobs(collected)
@@ -101,7 +102,7 @@ class Observer:
             epoch=epoch,
             policies=policy_views,
             pods=tuple(replace(pod, refusal=(refusals or {}).get(pod.uid)) for pod in pods),
-            profiles=tuple(views.profile_view(each) for each in profiles),
+            profiles=profiles,
             jobs=jobs,
             denied=tuple(dict.fromkeys([*collected.denied, *denied])),
         )
@@ -126,6 +127,12 @@ class Observer:
             cached.stale |= not cached.known
             cached.items = listed or []
         return cached.items
+
+    def _parsed(self, profiles: list[Raw]) -> tuple[ProfileView, ...]:
+        """Their views, made once per list: hundreds of cells are checked in each."""
+        if self._profile_views[0] is not profiles:
+            self._profile_views = profiles, tuple(views.profile_view(each) for each in profiles)
+        return self._profile_views[1]
 
     async def _list(self, kind: Kind, namespace: str | None, labels: str | None, collected: _Round) -> list[Raw] | None:
         """The objects, or None where we may not see them, which is noted."""
