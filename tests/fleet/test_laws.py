@@ -133,7 +133,7 @@ snapshots = st.builds(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(snapshots, st.randoms(use_true_random=False))
 def test_order_of_the_snapshot_does_not_matter(observed: FleetSnapshot, rng: random.Random) -> None:
     """Lists come from caches in any order: the decision is about sets."""
@@ -147,7 +147,7 @@ def test_order_of_the_snapshot_does_not_matter(observed: FleetSnapshot, rng: ran
     assert decide(shuffled, FleetMemory()) == decide(observed, FleetMemory())
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(snapshots)
 def test_deciding_twice_does_nothing_more(observed: FleetSnapshot) -> None:
     """With the returned memory the same snapshot has been dealt with."""
@@ -156,7 +156,7 @@ def test_deciding_twice_does_nothing_more(observed: FleetSnapshot) -> None:
     assert again == ()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(snapshots)
 def test_never_two_jobs_for_a_key(observed: FleetSnapshot) -> None:
     """At most one new Job per key, none beside a running one or a profile, never a name that is taken."""
@@ -176,7 +176,7 @@ def test_never_two_jobs_for_a_key(observed: FleetSnapshot) -> None:
     }
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(snapshots)
 def test_documents_go_only_where_they_may(observed: FleetSnapshot) -> None:
     """At most one per engine; none to pods that end, do not answer, or are governed by nobody who enforces."""
@@ -205,7 +205,7 @@ def _governor(observed: FleetSnapshot, view: PodView) -> PolicyView:
     return min(selecting, key=lambda entry: (entry.created_seconds, entry.name))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(snapshots)
 def test_every_policy_gets_one_status_and_ready_means_all_controlled(observed: FleetSnapshot) -> None:
     """Ready is True exactly where there are Ready pods and every one of them is controlled."""
@@ -220,7 +220,7 @@ def test_every_policy_gets_one_status_and_ready_means_all_controlled(observed: F
         assert entry.controlled <= entry.pods
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(snapshots)
 def test_restart_repeats_no_event(observed: FleetSnapshot) -> None:
     """Once the statuses are written, a second operator has no news."""

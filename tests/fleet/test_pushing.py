@@ -124,7 +124,7 @@ def test_overlay_is_left_to_run_out() -> None:
     assert push_times(overlaid, FleetMemory(), 0, 8) == []
     assert push_times(overlaid, FleetMemory(), 0, 10) == [10]
     _, memory = decide(applied(document.document_id), FleetMemory())
-    assert push_times(overlaid, memory, 2, 18) == []
+    assert push_times(overlaid, memory, 2, 32) == [30]
 
 
 def test_not_ready_pod_gets_its_document() -> None:

@@ -1,5 +1,7 @@
 """The operator alone makes K follow acceptance: rounds of 2 s, tables and probes pushed to a simulated engine."""
 
+from dataclasses import replace
+
 import pytest
 
 from tests.fleet.builders import LADDER, NOW, pod, policy, profile, pushes, snapshot
@@ -103,10 +105,24 @@ def test_restarted_operator_keeps_the_table_until_it_has_its_own_evidence() -> N
     fleet, engine = world()
     fleet.rounds(FOLLOW_ROUNDS)
     k = base_draft_tokens(engine)
+    # A peer with quite another text must not speak for it either.
+    fleet.engines["chat-1"] = Engine("chat-1", batch=0, acceptance=0.02, own_samples=(300.0,) * 7)
+    fleet.snapshot = replace(fleet.snapshot, pods=(*fleet.snapshot.pods, pod("chat-1")))
     fleet.restart()
-    assert not pushes(fleet.round())
+    assert [push.engine.pod for push in pushes(fleet.round())] == ["chat-1"]
     fleet.rounds(FOLLOW_ROUNDS)
     assert base_draft_tokens(engine) == k
+
+
+def test_restarted_operator_finds_the_way_back_from_zero() -> None:
+    """It knows neither table nor acceptance, and an engine at K=0 reports nothing: it probes."""
+    fleet, engine = world(acceptance=0.02)
+    fleet.rounds(FOLLOW_ROUNDS)
+    assert base_draft_tokens(engine) == 0
+    fleet.restart()
+    engine.acceptance = 0.9
+    fleet.rounds(FOLLOW_ROUNDS)
+    assert base_draft_tokens(engine) >= 3
 
 
 def test_tables_are_steady_under_steady_acceptance() -> None:

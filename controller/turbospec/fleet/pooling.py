@@ -1,7 +1,7 @@
 """Pooled acceptance: what the engines of one policy and profile key have learnt, for those that have yet to."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from turbospec.fleet.memory import PooledPosition, PoolMemory
 from turbospec.fleet.snapshot import EngineReport, PodView, PolicyView
@@ -21,31 +21,41 @@ FORGOTTEN_SAMPLES = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Pools:
-    """Reports by profile key and pod uid of one policy, and what is remembered of engines that have gone."""
+class _Sum:
+    """Evidence of one draft position summed over engines."""
 
-    reports: Mapping[str, Mapping[str, EngineReport]]
-    remembered: Mapping[str, tuple[PooledPosition, ...]] = field(default_factory=dict)
+    engines: int = 0
+    weight: float = 0.0
+    weighted_acceptance: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pools:
+    """What the engines of one policy know, by profile key, and what is remembered of engines that have gone."""
+
+    members: Mapping[str, Mapping[str, EngineReport]]
+    sums: Mapping[str, tuple[_Sum, ...]]
+    remembered: Mapping[str, tuple[PooledPosition, ...]]
 
     def for_engine(self, key: str, uid: str) -> tuple[PooledPosition, ...]:
         """What *others* know: an engine is never told its own estimate as if it were news."""
-        members = self.reports.get(key, {})
-        found = pooled(report for other, report in members.items() if other != uid)
-        if found or (uid in members and _is_grown(members[uid])):
-            return found
-        return self.remembered.get(key, ())
+        sums = self.sums.get(key, ())
+        own = self.members.get(key, {}).get(uid)
+        if own is None or not _is_grown(own):
+            return _known(sums) or self.remembered.get(key, ())
+        return _known(tuple(_plus(entry, own, position, -1) for position, entry in enumerate(sums)))
 
 
 def pools_of(
     policy: PolicyView, pods: Iterable[PodView], memory: Mapping[tuple[str, str], PoolMemory], now_seconds: float
 ) -> Pools:
     """The pools of one policy from the engines it governs."""
-    reports: dict[str, dict[str, EngineReport]] = {}
+    members: dict[str, dict[str, EngineReport]] = {}
     for pod in pods:
         if pod.report is not None and pod.report.unsupported_code is None:
-            reports.setdefault(pod.report.profile_key, {})[pod.uid] = pod.report
+            members.setdefault(pod.report.profile_key, {})[pod.uid] = pod.report
     remembered = {key: _faded(pool, now_seconds) for (uid, key), pool in memory.items() if uid == policy.uid}
-    return Pools(reports, remembered)
+    return Pools(members, {key: _sums(reports.values()) for key, reports in members.items()}, remembered)
 
 
 def remember(
@@ -57,8 +67,8 @@ def remember(
         for place, pool in memory.items()
         if place[0] == policy.uid and _faded(pool, now_seconds)[0].samples >= FORGOTTEN_SAMPLES
     }
-    for key, members in pools.reports.items():
-        found = pooled(members.values())
+    for key, sums in pools.sums.items():
+        found = _known(sums)
         if found:
             kept[policy.uid, key] = PoolMemory(found, now_seconds)
     return kept
@@ -69,19 +79,36 @@ def pooled(reports: Iterable[EngineReport]) -> tuple[PooledPosition, ...]:
 
     Engines with fewer than ``YOUNG_SAMPLES`` at the first position are left out.
     """
+    return _known(_sums(reports))
+
+
+def _sums(reports: Iterable[EngineReport]) -> tuple[_Sum, ...]:
+    # Sorted, because sums of floats depend on their order and decisions must not.
     grown = sorted((report for report in reports if _is_grown(report)), key=lambda report: report.engine_id)
+    sums = [_Sum()] * max((len(report.acceptance) for report in grown), default=0)
+    for report in grown:
+        sums = [_plus(entry, report, position, 1) for position, entry in enumerate(sums)]
+    return tuple(sums)
+
+
+def _plus(entry: _Sum, report: EngineReport, position: int, sign: int) -> _Sum:
+    """The sum with this engine's evidence added or, with sign -1, taken out."""
+    acceptance = report.acceptance[position] if position < len(report.acceptance) else None
+    samples = report.acceptance_samples[position] if position < len(report.acceptance_samples) else 0.0
+    if acceptance is None or samples <= 0:
+        return entry
+    weight = sign * min(samples, MAX_WEIGHT_SAMPLES)
+    return _Sum(entry.engines + sign, entry.weight + weight, entry.weighted_acceptance + weight * acceptance)
+
+
+def _known(sums: Iterable[_Sum]) -> tuple[PooledPosition, ...]:
+    """The leading positions that somebody knows."""
     found: list[PooledPosition] = []
-    for position in range(max((len(report.acceptance) for report in grown), default=0)):
-        weight, total = 0.0, 0.0
-        for report in grown:
-            acceptance = report.acceptance[position] if position < len(report.acceptance) else None
-            samples = report.acceptance_samples[position] if position < len(report.acceptance_samples) else 0.0
-            if acceptance is not None and samples > 0:
-                weight += min(samples, MAX_WEIGHT_SAMPLES)
-                total += min(samples, MAX_WEIGHT_SAMPLES) * acceptance
-        if weight <= 0:
+    for entry in sums:
+        if entry.engines == 0:
             break
-        found.append(PooledPosition(total / weight, weight))
+        acceptance = min(max(entry.weighted_acceptance / entry.weight, 0.0), 1.0)
+        found.append(PooledPosition(acceptance, entry.weight))
     return tuple(found)
 
 
