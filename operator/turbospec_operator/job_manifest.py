@@ -6,8 +6,9 @@ from typing import Any
 from turbospec.fleet.effects import CreateProfilingJob
 from turbospec_operator import names
 
-ACTIVE_SECONDS = 1200
-"""A grid takes minutes, and so may loading a model; what has not ended after 20 is stuck."""
+ACTIVE_SECONDS = 2400
+"""Loading a model may take half an hour, after which the runner itself gives up and says why; the sweep takes minutes
+more. What has not ended after 40 is stuck."""
 
 KEEP_SECONDS = 3600
 """How long a finished Job stays for people to look at; its result is harvested within seconds."""
