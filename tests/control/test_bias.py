@@ -15,7 +15,7 @@ KS = (0, 1, 3, 7)
 def feed(bias: LatencyBias, k: int, factor: float, steps: int, seed: int = 1) -> None:
     rng = random.Random(seed)  # noqa: S311  # seeded, no secret
     for step in range(steps):
-        bias.observe(k, 0.01 * factor * rng.gauss(1.0, 0.05), 0.01)
+        bias.observe(k, 8, 0.01 * factor * rng.gauss(1.0, 0.05), 0.01)
         if step % 20 == 19:
             bias.update()
 
@@ -57,11 +57,23 @@ def test_a_jump_that_comes_with_a_change_of_draft_length_belongs_to_that_one() -
     assert factors[0] == pytest.approx(1.0, abs=0.12)
 
 
+def test_a_deviation_learnt_at_one_batch_is_believed_less_at_another() -> None:
+    """Interpolated step times err differently elsewhere; the level stays."""
+    bias = LatencyBias(KS)
+    feed(bias, 0, 1.0, 400)
+    feed(bias, 7, 1.5, 100)
+    learnt = bias.factors()[7]
+    for _ in range(20):
+        bias.observe(0, 128, 0.01, 0.01)
+    bias.update()
+    assert 1.0 < bias.factors()[7] < 1.0 + 0.5 * (learnt - 1.0)
+
+
 def test_outliers_hardly_move_it() -> None:
     """One step in ten five times too long."""
     bias = LatencyBias(KS)
     for step in range(400):
-        bias.observe(1, 0.05 if step % 10 == 0 else 0.01, 0.01)
+        bias.observe(1, 8, 0.05 if step % 10 == 0 else 0.01, 0.01)
         if step % 20 == 19:
             bias.update()
     assert bias.factors()[1] < 1.12
@@ -72,7 +84,7 @@ def test_factors_are_bounded_whatever_is_measured(steps: list[tuple[int, float, 
     """Never beyond a factor of two, never NaN."""
     bias = LatencyBias(KS)
     for i, (k, measured, predicted) in enumerate(steps):
-        bias.observe(k, measured, predicted)
+        bias.observe(k, 1 + i, measured, predicted)
         if i % 7 == 0:
             bias.update()
     bias.update()

@@ -11,8 +11,6 @@ from turbospec.control.latency_fit import Floats
 
 BLOCK_STEPS = 10
 """Drafting steps that are folded into the memory together; also the resolution of change detection."""
-BLOCK_SAMPLES = 64
-"""Drafts after which a block is full before that: large batches on slow engines know enough after a few steps."""
 RECENT_BLOCKS = 8
 """Blocks kept apart from the long memory, each boundary between them a candidate for the moment of a change."""
 HALF_LIFE_STEPS = 300
@@ -113,7 +111,6 @@ class AcceptanceEstimator:
         self._trials = [0.0] * events
         self._hits = [0.0] * events
         self._block_steps = 0
-        self._block_drafts = 0
         self._records = 0
         self._last_seen: list[int | None] = [None] * max_draft_tokens
         # logit(acceptance_j) - logit(acceptance_(j-1)): what a position that is not drafted shares with its neighbour.
@@ -131,8 +128,7 @@ class AcceptanceEstimator:
             return
         self._add(drafted, accepted, asked, record.drafting_requests)
         self._block_steps += 1
-        self._block_drafts += drafted[0]
-        if self._block_steps >= BLOCK_STEPS or self._block_drafts >= BLOCK_SAMPLES:
+        if self._block_steps >= BLOCK_STEPS:
             self.fold()
 
     def _add(self, drafted: tuple[int, ...], accepted: tuple[int, ...], asked: int, requests: int) -> None:
@@ -157,14 +153,13 @@ class AcceptanceEstimator:
             asked_before = float(d)
 
     def fold(self) -> None:
-        """Close the current block: test for a change, forget, learn the shape. ``observe`` does it every few steps."""
+        """Close the current block: test for a change, forget, learn the shape. ``observe`` does it every ten steps."""
         if self._block_steps == 0:
             return
         self._recent.append(_Counts(np.array(self._trials), np.array(self._hits), self._block_steps))
         self._trials = [0.0] * len(self._trials)
         self._hits = [0.0] * len(self._hits)
         self._block_steps = 0
-        self._block_drafts = 0
         change = self._change()
         if change is not None:
             self.changes += 1

@@ -19,6 +19,8 @@ SPREAD = 0.15
 """Standard deviation of what one K is off beside the common level."""
 SPREAD_STEPS = 5000.0
 """Steps after which a K that is not visited is believed to be off like the others again."""
+SPREAD_OCTAVES = 2.0
+"""So too after the batch has doubled or halved this often: interpolation errs differently elsewhere."""
 
 
 class LatencyBias:
@@ -38,15 +40,18 @@ class LatencyBias:
         self._logs = dict.fromkeys(draft_tokens, 0.0)
         self._sums = dict.fromkeys(draft_tokens, 0.0)
         self._counts = dict.fromkeys(draft_tokens, 0)
+        self._octaves = 0.0
+        self._last_octave: float | None = None
 
-    def observe(self, draft_tokens: int, measured_seconds: float, predicted_seconds: float) -> None:
-        """One step at this K, both times positive; K that are not tracked are ignored."""
+    def observe(self, draft_tokens: int, batch: int, measured_seconds: float, predicted_seconds: float) -> None:
+        """One step of ``batch`` >= 1 requests at this K, both times positive; K that are not tracked are ignored."""
         expected = self._logs.get(draft_tokens)
         if expected is None:
             return
         surprise = math.log(measured_seconds / predicted_seconds) - expected
         self._sums[draft_tokens] += min(max(surprise, -CLIP), CLIP)
         self._counts[draft_tokens] += 1
+        self._octaves += math.log2(batch)
 
     def update(self) -> None:
         """Work in the steps observed since the last call."""
@@ -54,7 +59,10 @@ class LatencyBias:
         if steps == 0:
             return
         mean, covariance = self._mean, self._covariance
-        keep = math.exp(-steps / SPREAD_STEPS)
+        octave = self._octaves / steps
+        moved = 0.0 if self._last_octave is None else abs(octave - self._last_octave)
+        self._octaves, self._last_octave = 0.0, octave
+        keep = math.exp(-steps / SPREAD_STEPS - moved / SPREAD_OCTAVES)
         mean[1:] *= keep
         covariance[1:, :] *= keep
         covariance[:, 1:] *= keep

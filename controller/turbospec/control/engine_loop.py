@@ -20,6 +20,8 @@ REBUILD_STEPS = 20
 """Steps between rebuilds of the table: the paper's interval."""
 REBUILD_SECONDS = 1.0
 """Where steps are slow a rebuild does not wait for all of them."""
+FOLD_SECONDS = 0.3
+"""Where steps are slow, drafts are looked through for a change this often."""
 CONTEXT_CHANGE = 0.25
 """Relative change of the mean context that makes a rebuild due at once."""
 CONTEXT_MIN_STEPS = 5
@@ -158,7 +160,7 @@ class EngineLoop:
             self._estimator.observe(record)
             self._observe_work(record)
             self._steps_since_rebuild += 1
-            self._seconds_since_rebuild += record.interval_seconds or 0.0
+            self._fold_when_slow(record.interval_seconds or 0.0)
             if self._rebuild_due():
                 self._rebuild()
 
@@ -236,7 +238,13 @@ class EngineLoop:
             * (record.verified_draft_tokens - batch * plan.widths[i])
         )
         if predicted > 0:
-            self._bias.observe(k, interval, predicted)
+            self._bias.observe(k, batch, interval, predicted)
+
+    def _fold_when_slow(self, seconds: float) -> None:
+        before = self._seconds_since_rebuild
+        self._seconds_since_rebuild = before + seconds
+        if int(before / FOLD_SECONDS) != int(self._seconds_since_rebuild / FOLD_SECONDS):
+            self._estimator.fold()
 
     def _rebuild_due(self) -> bool:
         since = self._steps_since_rebuild
@@ -294,8 +302,10 @@ class EngineLoop:
 
     def _probe(self, plan: _Plan, grid: LatencyGrid) -> None:
         """Start a burst at the next larger K if its position has not been seen for long, and it could matter."""
+        # A burst that is still pending was priced for a batch that has gone.
+        self._burst = None
         batch = self._batch
-        if batch is None or self._burst is not None:
+        if batch is None:
             return
         current = plan.table.at(batch)
         larger = [i for i, k in enumerate(plan.allowed) if k > current]
