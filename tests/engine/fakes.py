@@ -1,5 +1,4 @@
-"""Stand-ins for the parts of vLLM that the runtime touches, with vLLM's own order of calls and its lag between
-steps."""
+"""Stand-ins for the parts of vLLM that the runtime touches, with its order of calls and its lag."""
 
 from collections import deque
 from dataclasses import dataclass, field
@@ -131,6 +130,9 @@ class FakeScheduler:
             if name in self.requests:
                 length = output.num_spec_tokens_to_schedule
                 self.requests[name].draft = [7] * min(length, (lengths or {}).get(name, length))
+
+    def get_grammar_bitmask(self, output: Output) -> None:
+        """No structured outputs here."""
 
     def make_stats(self, spec_decoding_stats: Any = None, *_: Any, **__: Any) -> Any:
         return spec_decoding_stats if self.log_stats else None

@@ -40,6 +40,7 @@ class Rig:
     ) -> StepRecord | None:
         """One synchronous step: schedule, run, take in, get the drafts."""
         output = self.scheduler.schedule()
+        self.scheduler.get_grammar_bitmask(output)
         self.clock.now += seconds
         self.scheduler.update_from_output(output, model_output(output, accepted))
         self.scheduler.give_drafts(output, draft_lengths)
@@ -48,6 +49,7 @@ class Rig:
     def schedule(self) -> Output:
         """Schedules a step into the pipeline of an asynchronous engine."""
         output: Output = self.scheduler.schedule()
+        self.scheduler.get_grammar_bitmask(output)
         self.in_flight.append(output)
         return output
 

@@ -15,8 +15,7 @@ REQUEST = st.tuples(st.integers(2, 500), st.integers(0, 5), st.integers(1, 2000)
 
 @given(st.lists(REQUEST, min_size=1, max_size=EXACT_CONTEXT_BATCH))
 def test_decodes_prefill_and_context_are_exact_for_small_batches(drawn: list[tuple[int, int, int, bool]]) -> None:
-    """Against a plain count over the requests, for any mixture of prefill chunks and decodes with and without
-    drafts."""
+    """Against a plain count over the requests, for any mixture of prefill chunks and decodes."""
     scheduled, drafts, requests = {}, {}, {}
     decodes = prefill = context = draft_tokens = 0
     for index, (chunk, drafted, computed, prefilling) in enumerate(drawn):

@@ -62,6 +62,7 @@ class Engine:
 
     def step(self) -> int:
         output = self.scheduler.schedule()
+        self.scheduler.get_grammar_bitmask(output)
         self.scheduler.update_from_output(output, model_output(output, 1))
         self.scheduler.give_drafts(output)
         return int(output.num_spec_tokens_to_schedule)

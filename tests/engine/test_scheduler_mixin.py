@@ -116,6 +116,37 @@ def test_an_unsupported_engine_is_observed_and_not_steered(monkeypatch: pytest.M
     assert rig.runtime.table() == (0, *[5] * 8)
 
 
+def test_the_loop_learns_while_the_next_step_runs_and_not_between_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between completion and dispatch the accelerator waits for us; after dispatch it does not."""
+    rig = make_rig(monkeypatch)
+    fed: list[int] = []
+    monkeypatch.setattr(
+        rig.runtime, "loop", SimpleNamespace(draft_tokens=lambda _: 2, observe=lambda record: fed.append(record.seq))
+    )
+    rig.scheduler.add("a")
+    output = rig.scheduler.schedule()
+    rig.scheduler.get_grammar_bitmask(output)
+    rig.scheduler.update_from_output(output, model_output(output))
+    output = rig.scheduler.schedule()
+    assert fed == []
+    rig.scheduler.get_grammar_bitmask(output)
+    assert fed == [0]
+
+
+def test_an_engine_that_never_asks_for_a_bitmask_still_learns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its records are fed in bundles."""
+    rig = make_rig(monkeypatch)
+    fed: list[int] = []
+    monkeypatch.setattr(
+        rig.runtime, "loop", SimpleNamespace(draft_tokens=lambda _: 2, observe=lambda record: fed.append(record.seq))
+    )
+    rig.scheduler.add("a")
+    for _ in range(20):
+        output = rig.scheduler.schedule()
+        rig.scheduler.update_from_output(output, model_output(output))
+    assert fed == list(range(18))
+
+
 def test_configuring_in_another_thread_never_makes_a_step_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     """While the loop is being configured a step's record is dropped, not waited for."""
     rig = make_rig(monkeypatch)

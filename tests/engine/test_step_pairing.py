@@ -68,8 +68,7 @@ def test_on_v1_the_interval_of_a_swap_step_is_dropped(sync: Rig) -> None:
 
 
 def test_on_v2_every_interval_belongs_to_the_k_decided_a_step_earlier(lagged: Rig) -> None:
-    """With one step always in flight, the drafts and the verification in an interval are both of the earlier
-    decision."""
+    """With a step always in flight, drafts and verification in an interval are both of the earlier decision."""
     lagged.scheduler.add("a")
     lagged.schedule()
     decided = [5]

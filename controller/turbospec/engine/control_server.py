@@ -128,8 +128,7 @@ class _Server(ThreadingHTTPServer):
             self._forget(request)
 
     def cut_off(self, older_than: float) -> None:
-        """Shuts down connections accepted more than ``older_than`` seconds ago; their threads then end by
-        themselves."""
+        """Shuts down connections older than this many seconds; their threads then end by themselves."""
         limit = time.monotonic() - older_than
         for request, since in list(self._open.values()):
             if since <= limit:

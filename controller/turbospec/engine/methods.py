@@ -131,8 +131,7 @@ def start_up_schedule(vllm_config: Any) -> tuple[tuple[int, int, int], ...]:
 
 
 def allowed_draft_tokens(vllm_config: Any) -> tuple[int, ...]:
-    """The K this engine may run, ascending: every one where no graphs are captured, else those of the start-up
-    table."""
+    """The K this engine may run, ascending: all where no graphs are captured, else those of its start-up table."""
     speculative = vllm_config.speculative_config
     maximum = int(getattr(speculative, "num_speculative_tokens", None) or 0)
     schedule = start_up_schedule(vllm_config) if maximum else ()

@@ -1,5 +1,4 @@
-"""What hangs on one scheduler: engine loop, telemetry, control. Its hooks run in the engine's hot path and
-never raise."""
+"""What hangs on one scheduler: engine loop, telemetry, control. Its hooks run in the hot path and never raise."""
 
 import threading
 import time
@@ -15,6 +14,9 @@ from turbospec.engine.records import StepRing
 from turbospec.engine.telemetry import DraftCounts, StepTelemetry, count_drafts, counts_from_stats
 from turbospec.wire.engine_state import EngineInfo, EngineLimits, Unsupported
 from turbospec.wire.identity import ProfileIdentity
+
+MAX_UNFED = 8
+"""Records kept for the next running step; vLLM may leave out the call that feeds them (deferred structured outputs)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,7 @@ class EngineRuntime:
         self._scheduler = scheduler
         self._reader = CompositionReader()
         self._counts: DraftCounts | None = None
+        self._unfed: list[StepRecord] = []
         self._count_ourselves = not getattr(scheduler, "log_stats", False)
         self._loop_lock = threading.Lock()
         limits = facts.limits
@@ -86,9 +89,20 @@ class EngineRuntime:
         except Exception as error:  # noqa: BLE001 - see the class
             self._give_up(error)
 
+    def step_running(self) -> None:
+        """A step was sent to the workers: while they compute, the loop learns from the steps before, at no
+        cost to them."""
+        if not self._unfed or self._failed is not None:
+            return
+        records, self._unfed = self._unfed, []
+        try:
+            for record in records:
+                self._feed(record)
+        except Exception as error:  # noqa: BLE001 - see the class
+            self._give_up(error)
+
     def step_arrived(self, output: Any, model_output: Any) -> None:
-        """A step's tokens have arrived. Where vLLM does not sum up the drafts we do, before stop rules cut the
-        tokens."""
+        """Tokens have arrived. Where vLLM does not sum up the drafts we do, before stop rules cut the tokens."""
         self._counts = None
         if self._failed is not None or not self._count_ourselves:
             return
@@ -122,7 +136,9 @@ class EngineRuntime:
                 self.telemetry.drained()
             if record is not None:
                 self.ring.append(record)
-                self._feed(record)
+                self._unfed.append(record)
+                if len(self._unfed) > MAX_UNFED:
+                    self.step_running()
         except Exception as error:  # noqa: BLE001 - see the class
             self._give_up(error)
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 else:
     _Base = object
 
-SEAMS = ("_update_after_schedule", "update_from_output", "make_stats")
+SEAMS = ("_update_after_schedule", "get_grammar_bitmask", "update_from_output", "make_stats")
 """The methods of vLLM's scheduler that are extended; a class without them is left as it is."""
 
 
@@ -32,6 +32,13 @@ class TurboSpecMixin(_Base):
         if self._turbospec is not None:
             self._turbospec.runtime.step_scheduled(scheduler_output)
         super()._update_after_schedule(scheduler_output)
+
+    def get_grammar_bitmask(self, *args: Any, **kwargs: Any) -> Any:
+        """As vLLM's, which asks for it right after it has sent the step to the workers."""
+        bitmask = super().get_grammar_bitmask(*args, **kwargs)
+        if self._turbospec is not None:
+            self._turbospec.runtime.step_running()
+        return bitmask
 
     def update_from_output(self, scheduler_output: Any, model_runner_output: Any) -> Any:
         """As vLLM's."""

@@ -1,5 +1,4 @@
-"""Puts the runtime of one scheduler together: reads vLLM's configuration, starts the control server and its
-housekeeping."""
+"""Puts the runtime of one scheduler together: facts from vLLM's configuration, control server, housekeeping."""
 
 import os
 import threading

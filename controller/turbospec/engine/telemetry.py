@@ -149,8 +149,7 @@ class StepTelemetry:
 
 
 def counts_from_stats(stats: Any, none: DraftCounts) -> DraftCounts | None:
-    """From vLLM's own SpecDecodingStats of the step, in O(1); None where this release does not count drafted
-    positions."""
+    """From vLLM's own SpecDecodingStats of the step, O(1); None where this release counts no drafted positions."""
     drafted = getattr(stats, "num_draft_tokens_per_pos", None)
     if not drafted or len(drafted) != len(none.drafted_per_position):
         return None
