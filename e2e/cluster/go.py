@@ -42,7 +42,7 @@ def go_environment() -> dict[str, str]:
         **os.environ,
         "CGO_ENABLED": "0",
         "GOCACHE": str(root / "gocache"),
-        "GOFLAGS": "-buildvcs=false",
+        "GOFLAGS": "-buildvcs=false -modcacherw",  # a cache that its owner can remove
         "GOMODCACHE": str(root / "gomod"),
         "GOTOOLCHAIN": "auto",  # helm's module may ask for a newer Go than the machine's
         "GOWORK": "off",

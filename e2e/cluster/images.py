@@ -15,6 +15,7 @@ from e2e.cluster.shell import find, run
 
 BASE_IMAGE = "localhost/turbospec-base:1"
 OPERATOR_IMAGE = "localhost/turbospec:demo"
+DEPENDENCIES_IMAGE = "localhost/turbospec-dependencies:demo"
 DEBIAN_SUITE = "bookworm"
 # Python for our image; the libraries are what real vLLM links to and minbase lacks, for pods that mount it by host path
 BASE_PACKAGES = (
@@ -80,16 +81,18 @@ def _build(base: Path, archive: Path) -> None:
         run([*buildah, "pull", "--quiet", f"docker-archive:{base}"])
         run([*buildah, "tag", BASE_IMAGE, loaded])
     with tempfile.TemporaryDirectory() as folder:
-        run([
-            *buildah, "build", "--quiet", "--layers", "--isolation", "chroot", "--network", "host",
+        options = [
+            "--quiet", "--layers", "--isolation", "chroot", "--network", "host",
             "--build-arg", f"BASE_IMAGE={loaded}", *secret_options(Path(folder)),
-            "--tag", OPERATOR_IMAGE, REPOSITORY,
-        ])  # fmt: skip
+        ]  # fmt: skip
+        # a name for the stage of the downloads keeps it when nameless images are removed below
+        run([*buildah, "build", *options, "--target", "dependencies", "--tag", DEPENDENCIES_IMAGE, REPOSITORY])
+        run([*buildah, "build", *options, "--tag", OPERATOR_IMAGE, REPOSITORY])
     beside = archive.with_suffix(".new")
     beside.unlink(missing_ok=True)
     run([*buildah, "push", "--quiet", OPERATOR_IMAGE, f"docker-archive:{beside}:{OPERATOR_IMAGE}"])
     beside.replace(archive)
-    run([*buildah, "rmi", "--prune"])  # layers of earlier builds that no image names any more
+    run([*buildah, "rmi", "--prune"])  # of earlier builds
 
 
 def _has_image(buildah: list[str], name: str) -> bool:
