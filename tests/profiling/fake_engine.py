@@ -79,7 +79,7 @@ class FakeEngine:
 
     def _step(self) -> bool:
         """One step: decodes first, prefill chunks with what is left of the token budget."""
-        active = self.requests[: self.max_num_seqs]
+        active = self._admitted()
         decoding = [request for request in active if request.computed >= len(request.prompt)]
         verified = sum(request.drafts for request in decoding)
         kv_tokens = sum(request.computed for request in active)
@@ -109,6 +109,17 @@ class FakeEngine:
             self.requests.remove(request)
             request.done.set()
         return True
+
+    def _admitted(self) -> list[Request]:
+        """The oldest requests that the KV cache and the batch limit hold together at their full length."""
+        admitted: list[Request] = []
+        room = self.kv_cache_tokens
+        for request in self.requests[: self.max_num_seqs]:
+            room -= len(request.prompt) + request.wanted
+            if room < 0:
+                break
+            admitted.append(request)
+        return admitted
 
     def _record(
         self, *, seconds: float, decodes: int, prefill: int, kv_tokens: int, verified: int, k: int

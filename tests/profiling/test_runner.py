@@ -1,5 +1,10 @@
 """The whole run against an engine over real HTTP: what comes out is what the engine's step times are made of."""
 
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -72,13 +77,12 @@ def test_hiccups_and_partial_drafts_do_not_move_the_cells(tmp_path: Path, monkey
 
 
 def test_a_small_kv_cache_is_measured_with_short_requests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where eight requests share 1,000 tokens, all batches are still measured, without overfilling the cache."""
+    """Where eight requests share 1,000 tokens, all batches are still measured: the engine admits no more than fit."""
     engine = FakeEngine(kv_cache_tokens=1000, max_num_seqs=8)
     status, text = run(engine, tmp_path, monkeypatch)
     result = decode(text)
     assert status == 0
     assert {cell.batch for cell in result.cells} == {1, 2, 4, 8}
-    assert max(record.kv_tokens for record in engine.records) <= 1000
 
 
 @pytest.mark.parametrize(
@@ -110,3 +114,36 @@ def test_a_failed_run_says_why(
     assert status == 1
     with pytest.raises(ReportedFailureError, match=reason):
         decode(text)
+
+
+def test_the_runner_dies_with_the_process_that_started_it(tmp_path: Path) -> None:
+    """vLLM may be killed at any time: nothing keeps sending requests, and the message says what happened."""
+    message = tmp_path / "termination-log"
+    program = (
+        "import os, subprocess, sys, time\n"
+        "environment = {**os.environ, 'TURBOSPEC_PROFILE_PARENT': str(os.getpid())}\n"
+        "child = subprocess.Popen([sys.executable, '-m', 'turbospec.profiling.runner'], env=environment)\n"
+        "print(child.pid, flush=True)\n"
+        "time.sleep(3600)\n"
+    )
+    environment = {
+        **os.environ, "PYTHONPATH": str(Path(runner.__file__).parents[2]), "TURBOSPEC_TOKEN": TOKEN,
+        "TURBOSPEC_PROFILE_PORT": "1", "TURBOSPEC_TERMINATION_LOG": str(message),
+    }  # fmt: skip
+    parent = subprocess.Popen([sys.executable, "-c", program], env=environment, stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    child = int(parent.stdout.readline())
+    wait_for(message.exists)
+    parent.kill()
+    parent.communicate()
+    wait_for(lambda: not Path(f"/proc/{child}").exists() or " Z " in Path(f"/proc/{child}/stat").read_text())
+    with pytest.raises(ReportedFailureError, match="vLLM ended before it served"):
+        decode(message.read_text())
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Until the condition holds, at most 30 seconds."""
+    give_up = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < give_up
+        time.sleep(0.05)

@@ -42,23 +42,22 @@ class TooFewSamplesError(ValueError):
 def evaluate(records: Mapping[CellPlan, Sequence[StepRecord]], draft_tokens: Sequence[int]) -> Profile:
     """Cells, fit and hold-out error from all that was recorded in each cell of the plan.
 
-    Each step is first scaled, by the ratio of fitted times, from its own composition to its cell's (full drafts, mean
-    context of the cell); the cell's time is the median of what is left without outliers. A cell in which some K has
-    fewer than three steps is left out whole, so that K are always compared at equal batch and context. Raises
-    TooFewSamplesError, or ImpossibleFitError or InvalidProfileError of ``turbospec.control.latency``.
+    The cell's time is the median over its clean steps, without outliers. A first fit over these medians then serves to
+    scale each step from its own composition to its cell's (full drafts, mean context), and medians are taken again. A
+    cell in which some K has fewer than three steps is left out whole, so that K are always compared at equal batch and
+    context. Raises TooFewSamplesError, or ImpossibleFitError or InvalidProfileError of ``turbospec.control.latency``.
     """
-    samples = [sample for cell in records.values() for sample in _samples(cell)]
-    if not samples:
-        raise TooFewSamplesError("the engine reported no step with a usable duration")
-    rough = fit_latency(samples)
-    cells = [cell for plan, seen in records.items() for cell in _cells(plan, seen, draft_tokens, rough)]
-    if not cells:
+    rough = [cell for plan, seen in records.items() for cell in _cells(plan, seen, draft_tokens, None)]
+    if not rough:
         raise TooFewSamplesError(
             f"no cell has {FEWEST_SAMPLES} clean steps for each K of {', '.join(map(str, draft_tokens))}: "
             "the run was too short, or the drafter proposes almost nothing"
         )
+    scale = fit_latency([cell.sample() for cell in rough])
+    cells = [cell for plan, seen in records.items() for cell in _cells(plan, seen, draft_tokens, scale)]
     medians = [replace(cell.sample(), weight=cell.samples) for cell in cells]
-    fit = fit_latency([*medians, *(sample for sample in samples if sample.prefill_tokens)])
+    prefills = [sample for seen in records.values() for sample in _samples(seen) if sample.prefill_tokens]
+    fit = fit_latency([*medians, *prefills])
     try:
         error = hold_out_error(medians)
     except ImpossibleFitError as reason:
@@ -91,9 +90,12 @@ def _samples(records: Iterable[StepRecord]) -> list[StepSample]:
 
 
 def _cells(
-    plan: CellPlan, records: Sequence[StepRecord], draft_tokens: Sequence[int], fit: FitCoefficients
+    plan: CellPlan, records: Sequence[StepRecord], draft_tokens: Sequence[int], fit: FitCoefficients | None
 ) -> list[MeasuredCell]:
-    """One cell per K at the plan's batch and the mean context seen; none where a K has too few steps."""
+    """One cell per K at the plan's batch and the mean context seen; none where a K has too few steps.
+
+    Without a fit the steps are taken as they are.
+    """
     clean = {k: [record for record in records if is_clean(record, plan.batch, k)] for k in draft_tokens}
     if any(len(steps) < FEWEST_SAMPLES for steps in clean.values()):
         return []
@@ -101,8 +103,10 @@ def _cells(
     cells = []
     for k, steps in clean.items():
         cell = MeasuredCell(plan.batch, round(context), k, prefill_tokens=0, seconds=1.0, samples=len(steps))
-        nominal = fit.seconds(cell.sample())
-        scaled = [sample.seconds * nominal / fit.seconds(sample) for sample in _samples(steps)]
-        kept = without_outliers(scaled)
+        seconds = [sample.seconds for sample in _samples(steps)]
+        if fit is not None:
+            nominal = fit.seconds(cell.sample())
+            seconds = [sample.seconds * nominal / fit.seconds(sample) for sample in _samples(steps)]
+        kept = without_outliers(seconds)
         cells.append(replace(cell, seconds=median(kept), samples=len(kept)))
     return cells

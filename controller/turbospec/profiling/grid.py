@@ -9,12 +9,17 @@ SHORTEST_CONTEXT = 128
 LONGEST_CONTEXT = 8192
 """Prompts beyond this cost more prefill time than a five-minute run has; the fit carries on from there."""
 CONTEXT_RATIO = 8
-OUTPUT_TOKENS = 384
-"""Enough decoding for several blocks of every K in one wave, little enough that the context hardly grows."""
-SHORTEST_REQUEST = 48
+OUTPUT_TOKENS = 192
+"""Enough decoding for a round over all K in one wave, little enough that the context hardly grows."""
+UNMATCHED_TOKENS = 28
+"""Tokens of a prompt that do not come back in the output (its mark, twice its tail, room for a draft): after the others
+lookup drafters run out of text."""
+SHORTEST_REQUEST = 64
 """Prompt and output tokens below which a wave of requests ends before a block of steps can be measured."""
-USABLE_KV_SHARE = 0.9
-"""The rest is for partly filled blocks and for the slots vLLM reserves for drafts."""
+USABLE_KV_SHARE = 0.95
+"""The rest keeps vLLM from preempting: it reserves slots for drafts and one block for itself."""
+DEFAULT_KV_BLOCK_TOKENS = 16
+"""vLLM's own default on GPU, for engines that do not report theirs."""
 MOST_DRAFT_LENGTHS = 6
 """K values measured in a cell; with more, each would get too few steps, and the fit interpolates between them."""
 
@@ -28,6 +33,7 @@ class SweepLimits:
     kv_cache_tokens: int
     allowed_draft_tokens: tuple[int, ...]
     graph_sizes: tuple[int, ...] = ()
+    kv_block_tokens: int = DEFAULT_KV_BLOCK_TOKENS
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +76,9 @@ def _batches(limits: SweepLimits) -> list[int]:
 
 def _room(limits: SweepLimits, batch: int) -> int:
     """Tokens that one of ``batch`` equal requests may grow to without preemption or the model's end in sight."""
-    most_drafts = max(limits.allowed_draft_tokens)
-    shared = int(limits.kv_cache_tokens * USABLE_KV_SHARE) // batch - most_drafts
-    return min(shared, limits.max_model_len - most_drafts - 1)
+    blocks = int(limits.kv_cache_tokens * USABLE_KV_SHARE) // limits.kv_block_tokens
+    shared = blocks // batch * limits.kv_block_tokens
+    return min(shared, limits.max_model_len - 1) - max(limits.allowed_draft_tokens)
 
 
 def _contexts(room: int, limits: SweepLimits) -> list[tuple[int, int]]:
@@ -85,5 +91,9 @@ def _contexts(room: int, limits: SweepLimits) -> list[tuple[int, int]]:
         wanted.append(wanted[-1] * CONTEXT_RATIO)
     if wanted[-1] * 2 <= longest:
         wanted.append(longest)
-    fitting = [prompt for prompt in wanted if prompt * 3 // 2 <= room] or [room // 2]
-    return [(prompt, min(OUTPUT_TOKENS, room - prompt)) for prompt in fitting]
+    # Half of the usual output is enough for a cell that would not fit otherwise.
+    fitting = [prompt for prompt in wanted if prompt + min(OUTPUT_TOKENS, prompt) // 2 <= room]
+    return [
+        (prompt, min(OUTPUT_TOKENS, prompt - UNMATCHED_TOKENS, room - prompt))
+        for prompt in fitting or [room // 2 + UNMATCHED_TOKENS // 2]
+    ]

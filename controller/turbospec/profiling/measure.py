@@ -74,30 +74,35 @@ class Meter:
     _since: int = field(default=0, init=False)
     _step_seconds: float = field(default=0.02, init=False)
 
-    def measure(self, plan: CellPlan, draft_tokens: Sequence[int], rounds: int, deadline: float) -> list[StepRecord]:
-        """Step records of ``rounds`` rounds over all K, or of fewer where the clock passes ``deadline``.
+    def measure(
+        self, plan: CellPlan, draft_tokens: Sequence[int], rounds: int, *, slow: float, last: float
+    ) -> list[StepRecord]:
+        """Step records of ``rounds`` rounds over all K; of one round where the clock has passed ``slow`` by its end.
 
-        K rises in one round and falls in the next, so that a growing context weighs on all K alike. The records of
-        settling steps are left out, those of prefill steps (for the fit) and of partly filled drafts are not.
+        Nothing is begun after ``last``. K rises in one round and falls in the next, so that a growing context weighs on
+        all K alike. The records of settling steps are left out, those of prefill steps (for the fit) and of partly
+        filled drafts are not.
         CellError where vLLM refuses the requests, EngineError where it hangs or is gone.
         """
         kept: list[StepRecord] = []
         ramp = min(draft_tokens)
         wave = self._wave(plan, ramp, kept)
         for turn in range(rounds):
+            if turn and self.clock() >= slow:
+                break
             for k in draft_tokens if turn % 2 == 0 else reversed(draft_tokens):
                 block = _Block(plan.batch, k)
-                while block.wants_more() and self.clock() < deadline:
+                while block.wants_more() and self.clock() < last:
                     if wave.ended:
                         wave = self._wave(plan, ramp, kept)
-                    self._decode(block, wave, kept, deadline)
+                    self._decode(block, wave, kept, last)
         return kept
 
-    def _decode(self, block: "_Block", wave: Wave, kept: list[StepRecord], deadline: float) -> None:
+    def _decode(self, block: "_Block", wave: Wave, kept: list[StepRecord], last: float) -> None:
         """Lets the wave decode at the block's K until the block has what it wants or the wave ends."""
         self.control.force(block.draft_tokens, self.max_num_seqs)
         settled = 0
-        while block.wants_more() and not wave.ended and self.clock() < deadline:
+        while block.wants_more() and not wave.ended and self.clock() < last:
             missing = BLOCK_STEPS - block.clean + (0 if settled else SETTLING_STEPS + 1)
             for record in self._next_records(missing, wave):
                 if not record.decided_draft_tokens == record.interval_draft_tokens == block.draft_tokens:

@@ -7,7 +7,8 @@ seed again, upon which the model says again what the drafter has just read. Text
 mixture-of-experts model as real text does, which random tokens would not.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from turbospec.profiling.client import Completion
@@ -18,8 +19,8 @@ SEEDS = (
     "The committee met on Monday to discuss the budget. The committee met on Tuesday to discuss the staff. The",
     "| step | batch | time |\n|------|-------|------|\n| 1 | 2 | 30 |\n| 2 | 4 | 60 |\n| 3 |",
 )
-TAIL_TOKENS = 12
-"""Longest piece of a seed repeated at the end of a prompt: longer than any n-gram that vLLM looks up by default (5)."""
+TAIL_TOKENS = 8
+"""Longest piece of a seed repeated at the end of a prompt: longer than the n-grams vLLM looks up by default (5)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +57,6 @@ class Corpus:
 
 
 def grow_corpus(complete: Callable[[str, int], Completion], output_tokens: int) -> Corpus:
-    """Lets the model continue every seed by ``output_tokens`` tokens."""
-    return Corpus(tuple(complete(seed, output_tokens) for seed in SEEDS))
-
-
-def wave_prompts(corpus: Corpus, first_serial: int, batch: int, prompt_tokens: int) -> Sequence[list[int]]:
-    """``batch`` different prompts, numbered from ``first_serial``."""
-    return [corpus.prompt(first_serial + index, prompt_tokens) for index in range(batch)]
+    """Lets the model continue every seed by ``output_tokens`` tokens, all at once."""
+    with ThreadPoolExecutor(len(SEEDS)) as pool:
+        return Corpus(tuple(pool.map(complete, SEEDS, [output_tokens] * len(SEEDS))))

@@ -16,20 +16,26 @@ from turbospec.control.latency import ImpossibleFitError, InvalidProfileError
 from turbospec.profiling.client import ControlClient, EngineError, ServingClient
 from turbospec.profiling.codec import CodecError
 from turbospec.profiling.evaluate import Profile, TooFewSamplesError, evaluate
-from turbospec.profiling.grid import SweepLimits, draft_lengths, plan_sweep
+from turbospec.profiling.grid import (
+    DEFAULT_KV_BLOCK_TOKENS,
+    OUTPUT_TOKENS,
+    CellPlan,
+    SweepLimits,
+    draft_lengths,
+    plan_sweep,
+)
 from turbospec.profiling.launch import API_KEY_VARIABLE, PARENT_VARIABLE, PORT_VARIABLE
 from turbospec.profiling.load import LoadGenerator
 from turbospec.profiling.measure import Meter
-from turbospec.profiling.prompts import Corpus, grow_corpus
+from turbospec.profiling.prompts import grow_corpus
 from turbospec.profiling.sweep import Sweep
 from turbospec.profiling.termination import TerminationLog
-from turbospec.wire.engine_state import EngineState
+from turbospec.wire.engine_state import EngineLimits, EngineState
 from turbospec.wire.latency import from_model
 from turbospec.wire.profile_result import ProfileResult
 
 logger = logging.getLogger("turbospec.profiling")
 
-CORPUS_TOKENS = 256
 CORPUS_SECONDS = 120.0
 """Limit for one warm-up completion: the first request of a process compiles and loads what later ones find ready."""
 CONTROL_SECONDS = 30.0
@@ -44,7 +50,7 @@ class ProfilingError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the container's environment says. Times in seconds: for vLLM to start, and for measuring after that."""
+    """What the container's environment says. ``start_seconds`` are for vLLM to serve, ``sweep_seconds`` to measure."""
 
     serving_port: int
     control_port: int
@@ -82,13 +88,18 @@ def profile(settings: Settings, log: TerminationLog) -> ProfileResult:
     state = _state(control)
     if state.unsupported is not None:
         raise ProfilingError(f"this engine cannot be steered: {state.unsupported.message} ({state.unsupported.code})")
+    plans = _plans(state.limits)
     logger.info("vLLM serves; measuring %s for at most %.0f s", state.profile_key, settings.sweep_seconds)
     model = serving.model()
     corpus = grow_corpus(
         lambda seed, tokens: serving.complete(model, seed, tokens, CORPUS_SECONDS),
-        min(CORPUS_TOKENS, state.limits.max_model_len // 2),
+        min(OUTPUT_TOKENS, state.limits.max_model_len // 2),
     )
-    found = _sweep(settings, control, corpus, model, state, deadline=started + settings.sweep_seconds)
+    with LoadGenerator(settings.serving_port, settings.api_key) as load:
+        meter = Meter(control, load, corpus, model, state.limits.max_num_seqs)
+        sweep = Sweep(meter, plans, draft_lengths(state.limits.allowed_draft_tokens), settings.sweep_seconds)
+        sweep.run()
+    found = _found(sweep)
     document = from_model(found.model)
     return ProfileResult(
         identity=state.identity,
@@ -128,11 +139,7 @@ def main() -> int:
     return 0
 
 
-def _sweep(
-    settings: Settings, control: ControlClient, corpus: Corpus, model: str, state: EngineState, *, deadline: float
-) -> Profile:
-    limits = state.limits
-    ks = draft_lengths(limits.allowed_draft_tokens)
+def _plans(limits: EngineLimits) -> tuple[CellPlan, ...]:
     plans = plan_sweep(
         SweepLimits(
             max_num_seqs=limits.max_num_seqs,
@@ -140,23 +147,22 @@ def _sweep(
             kv_cache_tokens=limits.kv_cache_tokens,
             allowed_draft_tokens=tuple(limits.allowed_draft_tokens),
             graph_sizes=tuple(limits.graph_sizes),
+            kv_block_tokens=limits.kv_block_tokens or DEFAULT_KV_BLOCK_TOKENS,
         )
     )
     if not plans:
         raise ProfilingError(f"a KV cache of {limits.kv_cache_tokens} tokens holds no request worth measuring")
-    with LoadGenerator(settings.serving_port, settings.api_key) as load:
-        meter = Meter(control, load, corpus, model, limits.max_num_seqs)
-        sweep = Sweep(meter, plans, ks, deadline)
-        sweep.run()
+    return plans
+
+
+def _found(sweep: Sweep) -> Profile:
+    """The evaluated sweep; where it saw too little, the error also says what vLLM refused."""
     try:
-        found = evaluate(sweep.records, ks)
+        found = evaluate(sweep.records, sweep.draft_tokens)
     except TooFewSamplesError as error:
-        raise ProfilingError(
-            f"{error}; vLLM last refused: {sweep.last_refusal}" if sweep.last_refusal else str(error)
-        ) from error
-    logger.info(
-        "%d K values, %d cells, hold-out error %.1f%%", len(ks), len(found.model.cells), 100 * found.hold_out_error
-    )
+        refused = f"; vLLM last refused: {sweep.last_refusal}" if sweep.last_refusal else ""
+        raise ProfilingError(f"{error}{refused}") from error
+    logger.info("%d latency cells, hold-out error %.1f%%", len(found.model.cells), 100 * found.hold_out_error)
     return found
 
 

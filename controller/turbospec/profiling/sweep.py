@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from statistics import median, pstdev
 
 from turbospec.control.step import StepRecord
+from turbospec.profiling.evaluate import FEWEST_SAMPLES, without_outliers
 from turbospec.profiling.grid import CellPlan
 from turbospec.profiling.measure import CellError, Meter, is_clean
 
@@ -20,17 +21,19 @@ GOOD_ENOUGH = 0.02
 MOST_VISITS = 4
 """Visits of one cell; what is still uncertain then is the machine, not the sample."""
 SLICE = 3.0
-"""A cell may take this many times its even share of the time left, so that one slow cell cannot starve the rest."""
+"""A cell that has taken this many times its even share of the time left gets no second round."""
+FEWEST_CELLS = 4
+"""Complete cells without which a run is wasted: it goes on for them after its time, at most as long again."""
 
 
 @dataclass(slots=True)
 class Sweep:
-    """Measures cells until all are certain or time is up. ``records`` holds what was seen, by cell."""
+    """Measures cells until all are certain or ``seconds`` are over. ``records`` holds what was seen, by cell."""
 
     meter: Meter
     plans: Sequence[CellPlan]
     draft_tokens: Sequence[int]
-    deadline: float
+    seconds: float
     clock: Callable[[], float] = time.monotonic
     records: dict[CellPlan, list[StepRecord]] = field(default_factory=dict, init=False)
     last_refusal: str | None = field(default=None, init=False)
@@ -41,26 +44,38 @@ class Sweep:
         """EngineError where the engine hangs or is gone; a cell that vLLM refuses is logged and passed over."""
         self._started = self.clock()
         for number, plan in enumerate(self.plans):
-            if self.clock() >= self.deadline:
+            if self.clock() >= (self._deadline if self._complete() >= FEWEST_CELLS else self._last):
                 logger.info("time is up after %d of %d cells", number, len(self.plans))
                 return
             self._report(number, plan)
             self._visit(plan, len(self.plans) - number)
         logger.info("all %d cells measured in %.0f s", len(self.plans), self.clock() - self._started)
-        while self.clock() < self.deadline and (worst := self._least_certain()) is not None:
-            known, left = min(self._uncertainty(worst), 1.0), self.deadline - self.clock()
+        while self.clock() < self._deadline and (worst := self._least_certain()) is not None:
+            known, left = min(self._uncertainty(worst), 1.0), self._deadline - self.clock()
             logger.info(
                 "again: batch %d, prompt %d tokens (medians known to %.1f%%), at most %.0f s left",
                 worst.batch, worst.prompt_tokens, 100 * known, left,
             )  # fmt: skip
             self._visit(worst, 1)
 
+    @property
+    def _deadline(self) -> float:
+        return self._started + self.seconds
+
+    @property
+    def _last(self) -> float:
+        return self._started + 2 * self.seconds
+
+    def _complete(self) -> int:
+        """Cells with enough clean steps of every K."""
+        return sum(math.isfinite(self._uncertainty(plan)) for plan in self.records)
+
     def _visit(self, plan: CellPlan, cells_left: int) -> None:
         now = self.clock()
-        until = min(self.deadline, now + SLICE * (self.deadline - now) / cells_left)
+        slow = now + max(0.0, SLICE * (self._deadline - now) / cells_left)
         self._visits[plan] = self._visits.get(plan, 0) + 1
         try:
-            seen = self.meter.measure(plan, self.draft_tokens, ROUNDS_PER_VISIT, until)
+            seen = self.meter.measure(plan, self.draft_tokens, ROUNDS_PER_VISIT, slow=slow, last=self._last)
         except CellError as error:
             self.last_refusal = str(error)
             self._visits[plan] = MOST_VISITS
@@ -84,7 +99,7 @@ class Sweep:
 
     def _report(self, number: int, plan: CellPlan) -> None:
         elapsed = self.clock() - self._started
-        left = self.deadline - self.clock()
+        left = max(0.0, self._deadline - self.clock())
         if number:
             left = min(left, elapsed / number * (len(self.plans) - number))
         logger.info(
@@ -94,10 +109,11 @@ class Sweep:
 
 
 def relative_standard_error(values: Sequence[float]) -> float:
-    """Of the median of ``values``, relative to it; infinite for fewer than three values.
+    """Of the median of ``values`` without outliers, relative to it; infinite where there are too few.
 
     1.2533 is the standard error of a median over that of a mean, for normally distributed values.
     """
-    if len(values) < 3:
+    if len(values) < FEWEST_SAMPLES:
         return math.inf
-    return 1.2533 * pstdev(values) / math.sqrt(len(values)) / median(values)
+    kept = without_outliers(values)
+    return 1.2533 * pstdev(kept) / math.sqrt(len(kept)) / median(kept)

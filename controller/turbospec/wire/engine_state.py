@@ -20,6 +20,7 @@ class EngineLimits(LenientModel):
     """What start-up fixed. ``allowed_draft_tokens``: the K whose graphs were captured (all K where none are).
 
     ``graph_sizes`` are the captured batch sizes in tokens; empty where nothing is captured or it is not known.
+    ``kv_block_tokens`` is the size of a KV cache block, of which every request holds whole ones; None: not known.
     """
 
     max_num_seqs: int
@@ -29,6 +30,7 @@ class EngineLimits(LenientModel):
     allowed_draft_tokens: list[int]
     kv_cache_tokens: int
     graph_sizes: list[int] = Field(default_factory=list)
+    kv_block_tokens: int | None = None
 
 
 class Unsupported(LenientModel):
