@@ -175,7 +175,7 @@ def test_the_job_runs_once_on_the_same_node_and_goes_with_its_policy() -> None:
     spec = job["spec"]["template"]["spec"]
     assert spec["nodeSelector"] == {"kubernetes.io/hostname": "node-1"}
     assert (spec["restartPolicy"], job["spec"]["backoffLimit"]) == ("Never", 0)
-    assert (job["spec"]["activeDeadlineSeconds"], job["spec"]["ttlSecondsAfterFinished"]) == (1200, 3600)
+    assert (job["spec"]["activeDeadlineSeconds"], job["spec"]["ttlSecondsAfterFinished"]) == (2400, 3600)
     assert spec["containers"][0]["terminationMessagePolicy"] == "File"
     assert job["metadata"]["name"] == EFFECT.name
     assert job["metadata"]["annotations"] == {"turbospec.io/attempt": "2"}
