@@ -16,18 +16,18 @@ RUN --mount=type=secret,id=ca-bundle --mount=type=secret,id=pip-conf \
     sh /usr/local/bin/pip-with-secrets install --require-hashes -r requirements/build.txt && \
     sh /usr/local/bin/pip-with-secrets --python /opt/venv/bin/python install --require-hashes -r requirements/operator.txt
 # Our package lies apart, in a layer of its own: a change of our code then moves a megabyte and not the whole environment.
-RUN echo /opt/turbospec > "$(/opt/venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/turbospec.pth"
+RUN echo /opt/app > "$(/opt/venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/turbospec.pth"
 
 FROM dependencies AS package
 COPY pyproject.toml README.md LICENSE ./
 COPY controller controller
 COPY operator operator
 RUN /opt/build/bin/pip wheel --quiet --no-cache-dir --no-index --no-deps --no-build-isolation --wheel-dir /dist . && \
-    /opt/build/bin/pip install --quiet --no-cache-dir --no-index --no-deps --target /opt/turbospec /dist/*.whl
+    /opt/build/bin/pip install --quiet --no-cache-dir --no-index --no-deps --target /opt/app /dist/*.whl
 
 FROM ${BASE_IMAGE}
 COPY --from=dependencies /opt/venv /opt/venv
-COPY --from=package /opt/turbospec /opt/turbospec
+COPY --from=package /opt/app /opt/app
 # USER: kopf asks for the user's name, and this uid has no line in /etc/passwd.
 # The root file system may be read-only: nothing is written but to /tmp, and that only when it is there.
 ENV PATH=/opt/venv/bin:${PATH} USER=turbospec HOME=/tmp PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1

@@ -70,6 +70,7 @@ class LocalCluster:
             return
         state = ClusterState.load(self.paths)
         _stop_processes(state)
+        self._say("every process of the cluster has ended")
         for name in reversed(state.network_namespaces):
             network.remove(name)
         if state.made_netns_mount and network.NAMESPACES.is_dir() and not any(network.NAMESPACES.iterdir()):
@@ -81,6 +82,7 @@ class LocalCluster:
         for folder in reversed(state.made_folders):
             with contextlib.suppress(OSError):  # another program put something there since
                 Path(folder).rmdir()
+        self._say("network, cgroups and settings are as before; removing files")
         shutil.rmtree(self.paths.root)
         if left:
             raise ClusterError(f"these cgroups still hold processes: {', '.join(left)}")

