@@ -3,18 +3,20 @@
 import math
 import threading
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 
-from turbospec.control.acceptance import AcceptanceEstimator, PositionEstimate, Prior
+from turbospec.control.acceptance import AcceptanceEstimator, PositionEstimate
 from turbospec.control.bias import LatencyBias
 from turbospec.control.draft_length import Decision, DraftTable, Reason, choose, restrict
 from turbospec.control.goodput import Prediction, drafted_per_request, expected_tokens
 from turbospec.control.latency import LatencyGrid, LatencyModel
 from turbospec.control.latency_fit import Floats
+from turbospec.control.loop_settings import LoopLimits, LoopSettings, check_settings
 from turbospec.control.probing import DEEP_GAP_SECONDS, MIN_GAP_SECONDS, Burst, Prober, ProbeReport
 from turbospec.control.step import StepComposition, StepRecord
+
+__all__ = ["EngineLoop", "LoopLimits", "LoopSettings"]
 
 REBUILD_STEPS = 20
 """Steps between rebuilds of the table: the paper's interval."""
@@ -32,32 +34,6 @@ EVIDENCE_LAG_STEPS = 3
 OPTIMISTIC_ACCEPTANCE = 0.95
 """If not even text this predictable would change K, there is nothing to probe for."""
 WORTHWHILE_GAIN = 1.02
-
-
-@dataclass(frozen=True, slots=True)
-class LoopLimits:
-    """What the engine's start-up fixed."""
-
-    max_num_seqs: int
-    max_draft_tokens: int
-    engine_allowed: tuple[int, ...]
-
-    def __post_init__(self) -> None:
-        if self.max_num_seqs < 1:
-            raise ValueError(f"max_num_seqs is {self.max_num_seqs}, must be at least 1")
-        if not self.engine_allowed or not all(0 <= k <= self.max_draft_tokens for k in self.engine_allowed):
-            raise ValueError(f"engine_allowed {self.engine_allowed} is not within 0..{self.max_draft_tokens}")
-
-
-@dataclass(frozen=True, slots=True)
-class LoopSettings:
-    """What a control document asks for. ``table`` is indexed by batch, index 0 unused; its last entry holds beyond."""
-
-    mode: Literal["local", "table"]
-    allowed: tuple[int, ...]
-    table: tuple[int, ...] | None = None
-    latency: LatencyModel | None = None
-    prior: tuple[Prior, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +95,7 @@ class EngineLoop:
         Raises ValueError, with the old settings still in force, where the allowed K are none of the engine's, a table
         holds a K that is not allowed, or the prior is impossible.
         """
-        _check(settings, self._limits)
+        check_settings(settings, self._limits)
         settings = replace(settings, allowed=tuple(sorted(set(settings.allowed))))
         with self._lock:
             old = self._settings
@@ -345,21 +321,6 @@ class EngineLoop:
 
 def _column(values: list[float] | tuple[float, ...]) -> Floats:
     return np.array(values, dtype=np.float64)[:, None]
-
-
-def _check(settings: LoopSettings, limits: LoopLimits) -> None:
-    engine = sorted(set(limits.engine_allowed))
-    if not settings.allowed:
-        raise ValueError(f"no allowed draftTokens: allow some of {engine}")
-    wrong = sorted(set(settings.allowed) - set(engine))
-    if wrong:
-        raise ValueError(f"draftTokens {wrong} cannot be used by this engine: allow only some of {engine}")
-    if settings.mode == "table":
-        if settings.table is None or len(settings.table) < 2:
-            raise ValueError("mode 'table' needs a table with at least one batch")
-        wrong = sorted(set(settings.table[1:]) - set(settings.allowed))
-        if wrong:
-            raise ValueError(f"table holds draftTokens {wrong}, which are not among the allowed {settings.allowed}")
 
 
 def _possible(record: StepRecord) -> bool:
