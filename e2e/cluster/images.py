@@ -63,7 +63,7 @@ def operator_image(say: Say) -> Path:
         return archive
     base = base_image(say)
     packages.install(packages.TO_BUILD_IMAGES, say)
-    with step(say, "building the operator's image", "10 s, 2 minutes the first time"):
+    with step(say, "building the operator's image", "20 s after a change of code, 2 minutes the first time"):
         _build(base, archive)
     _remove_older(archive, "operator-*.tar")
     return archive
