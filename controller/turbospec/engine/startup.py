@@ -107,6 +107,7 @@ def engine_facts(scheduler: Any, *, platform: Any, vllm_version: str) -> EngineF
             allowed_draft_tokens=list(allowed_draft_tokens(config)) if max_draft_tokens else [0],
             kv_cache_tokens=int(scheduler.cache_config.num_gpu_blocks or 0) * int(scheduler.block_size),
             graph_sizes=list(captured_sizes(config)),
+            kv_block_tokens=int(scheduler.block_size),
         ),
         unsupported=unsupported,
         startup_table=_startup_table(lookup, max_num_seqs, max_draft_tokens),
