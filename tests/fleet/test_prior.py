@@ -122,6 +122,15 @@ def test_only_young_engines_get_a_new_prior(own_samples: float, want_push: bool)
     assert not pushes(restarted)
 
 
+def test_prior_is_kept_when_the_peers_have_gone() -> None:
+    """Nobody left to ask is no reason to take a prior back, also for an operator that has just started."""
+    pods = (engine("a", 0.9, 100.0), engine("b", None, 0.0))
+    effects, _ = decide(snapshot(profiles=(profile(),), pods=pods), FleetMemory())
+    (given_id,) = [push.document_id for push in pushes(effects) if push.engine.pod == "b" and push.prior]
+    alone = snapshot(profiles=(profile(),), pods=(engine("b", None, 0.0, applied_id=given_id),))
+    assert not pushes(decide(alone, FleetMemory())[0])
+
+
 def test_unknown_code_is_no_prior() -> None:
     """An id written by somebody else decodes to nothing."""
     assert decode_prior("§") == ()

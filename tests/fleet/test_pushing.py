@@ -6,7 +6,7 @@ import pytest
 
 from tests.fleet.builders import NOW, latency_model, pod, policy, profile, pushes, report, snapshot
 from turbospec.fleet.decide import FleetMemory, decide
-from turbospec.fleet.effects import EngineAddress, PushControl
+from turbospec.fleet.effects import EngineAddress, PushControl, SetPolicyStatus
 from turbospec.fleet.snapshot import EngineLoopMode, FleetSnapshot
 
 READY = snapshot(profiles=(profile(),))
@@ -125,6 +125,22 @@ def test_overlay_is_left_to_run_out() -> None:
     assert push_times(overlaid, FleetMemory(), 0, 10) == [10]
     _, memory = decide(applied(document.document_id), FleetMemory())
     assert push_times(overlaid, memory, 2, 32) == [30]
+
+
+def test_engine_with_orders_counts_as_controlled_while_newer_ones_are_on_their_way() -> None:
+    """A new table every few seconds must not make conditions flap; one that never arrives must show."""
+    observed, memory = applied("local-00"), FleetMemory()
+    reasons: list[str] = []
+    for seconds in range(0, 60, 2):
+        effects, memory = decide(at(observed, seconds), memory)
+        reasons.extend(
+            condition.reason
+            for effect in effects
+            if isinstance(effect, SetPolicyStatus)
+            for condition in effect.conditions
+            if condition.type == "Controlled"
+        )
+    assert list(dict.fromkeys(reasons)) == ["Controlled", "Pending"]
 
 
 def test_not_ready_pod_gets_its_document() -> None:
