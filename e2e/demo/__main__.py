@@ -35,8 +35,8 @@ from e2e.vllm.install import install
 PLACES = ["auto", "local", "kind", "existing"]
 OUTPUT = REPOSITORY / "build" / "demo"
 STARTED_VARIABLE = "TURBOSPEC_DEMO_STARTED"
-SETTLE_SECONDS = 4.0
-WINDOW_SECONDS = 7.0
+SETTLE_SECONDS = 3.5
+WINDOW_SECONDS = 6.0
 SHORT_SETTLE_SECONDS, SHORT_WINDOW_SECONDS = 2.5, 4.0
 """With the profile reused the whole demo takes less than six minutes, so its windows are shorter."""
 

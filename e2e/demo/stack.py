@@ -12,7 +12,8 @@ from e2e.manifests.serving import NAMESPACE, POLICY, SELECTOR, Manifest, Serving
 CHART = REPOSITORY / "charts" / "turbospec"
 RELEASE = "turbospec"
 LABELS = ",".join(f"{name}={value}" for name, value in SELECTOR.items())
-PROGRESS = re.compile(r"(\d+)% (cell .*|.*left.*)")
+PROGRESS = re.compile(r"turbospec: +(\d+% cell .*|again: .*|waiting for vLLM.*)")
+LOG_LINES = 300
 
 
 def install_turbospec(kube: Kube, say: Say, image: str, prometheus_url: str | None) -> None:
@@ -44,7 +45,7 @@ def serve(kube: Kube, say: Say, serving: Serving, policy: Manifest) -> None:
     kube.apply(deployment(serving))
     say(f"{serving.replicas} vLLM servers are starting (usually about a minute)")
     started = time.monotonic()
-    wait_for("the vLLM servers to be Ready", lambda: _serving_ready(kube, serving.replicas), 600)
+    wait_for("the vLLM servers to be Ready", lambda: _serving_ready(kube, serving.replicas), 900)
     say(f"{serving.replicas} vLLM servers are Ready after {time.monotonic() - started:.0f} s")
     for pod in kube.pods(NAMESPACE, LABELS):
         annotations = pod.metadata.annotations or {}
@@ -90,11 +91,9 @@ def await_profile(kube: Kube, say: Say, seconds: float = 900) -> None:
 
 def _job_progress(kube: Kube) -> str:
     for pod in kube.pods(NAMESPACE, "turbospec.io/profiling-key"):
-        lines = kube.log(NAMESPACE, pod.metadata.name, 60).splitlines()
-        for line in reversed(lines):
+        for line in reversed(kube.log(NAMESPACE, pod.metadata.name, LOG_LINES).splitlines()):
             if found := PROGRESS.search(line):
-                return f"{found.group(1)}%, {found.group(2)}"
-        return f"vLLM is starting in {pod.metadata.name}"
+                return found.group(1)
     return ""
 
 
