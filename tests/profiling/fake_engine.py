@@ -60,7 +60,7 @@ class FakeEngine:
     refuse: str | None = None
     table: dict[int, int] = field(default_factory=dict)
     requests: list[Request] = field(default_factory=list)
-    prompts: list[tuple[int, ...]] = field(default_factory=list)
+    most_alike_together: int = 0
     forced: list[int] = field(default_factory=list)
     records: list[StepRecord] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -137,6 +137,8 @@ class FakeEngine:
 
     def state(self) -> EngineState:
         """GET /v1/state."""
+        with self.lock:
+            self.requests = [request for request in self.requests if not request.dropped]
         nothing = [0] * self.max_draft_tokens
         counters = dict.fromkeys(EngineCounters.model_fields, 0) | {
             "drafted_per_position": nothing, "accepted_per_position": nothing,
@@ -153,7 +155,7 @@ class FakeEngine:
             ),
             unsupported=self.unsupported,
             table=[],
-            load=EngineLoad(running=0, waiting=0, decodes=0, kv_tokens=0, kv_cache_usage=0.0),
+            load=EngineLoad(running=len(self.requests), waiting=0, decodes=0, kv_tokens=0, kv_cache_usage=0.0),
             acceptance=[],
             counters=EngineCounters.model_validate(counters),
             uptime_seconds=1.0,
@@ -181,8 +183,9 @@ class FakeEngine:
         tokens = tuple(prompt.encode() if isinstance(prompt, str) else prompt)
         request = Request(prompt=tokens, wanted=document["max_tokens"])
         with self.lock:
-            self.prompts.append(tokens)
             self.requests.append(request)
+            firsts = [each.prompt[:16] for each in self.requests if not each.dropped]
+            self.most_alike_together = max(self.most_alike_together, *map(firsts.count, firsts))
         while not request.done.wait(0.005):
             if not alive() or not self.running:
                 request.dropped = True

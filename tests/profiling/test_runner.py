@@ -55,13 +55,20 @@ def test_recovers_the_step_times_of_the_engine(tmp_path: Path, monkeypatch: pyte
     assert result.kv_cache_tokens == engine.kv_cache_tokens
 
 
-def test_no_prompt_is_sent_twice_and_none_starts_like_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Prefix caching would make the measured prompts free: the first block of each is its own."""
+def test_prompts_that_run_together_share_no_prefix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests that shared blocks of KV cache would read less of it than real ones do."""
     engine = FakeEngine(max_num_seqs=4)
     run(engine, tmp_path, monkeypatch, TURBOSPEC_PROFILE_SECONDS="10")
-    measured = [prompt[:16] for prompt in engine.prompts if len(prompt) >= 100]
-    assert len(measured) > 10
-    assert len(set(measured)) == len(measured)
+    assert engine.most_alike_together == 1
+    assert max(record.decodes for record in engine.records) == 4
+
+
+def test_only_the_wanted_draft_lengths_are_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What no policy uses is not paid for; the ends of the range always are."""
+    engine = FakeEngine(max_num_seqs=2, max_draft_tokens=5)
+    _, text = run(engine, tmp_path, monkeypatch, TURBOSPEC_PROFILE_DRAFT_TOKENS="0,1,3", TURBOSPEC_PROFILE_SECONDS="10")
+    assert {cell.draft_tokens for cell in decode(text).cells} == {0, 1, 3, 5}
+    assert set(engine.forced) == {0, 1, 3, 5}
 
 
 def test_hiccups_and_partial_drafts_do_not_move_the_cells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,6 +104,7 @@ def test_a_small_kv_cache_is_measured_with_short_requests(tmp_path: Path, monkey
         (FakeEngine(refuse="prompt too long"), {}, "vLLM last refused: vLLM answered HTTP/1.0 400 .*: prompt too long"),
         (FakeEngine(yield_of=lambda _k: 0), {}, "no cell has 3 clean steps.*proposes almost nothing"),
         (FakeEngine(), {"TURBOSPEC_PROFILE_SECONDS": "soon"}, "TURBOSPEC_PROFILE_SECONDS is 'soon', expected a number"),
+        (FakeEngine(), {"TURBOSPEC_PROFILE_DRAFT_TOKENS": "0;3"}, "DRAFT_TOKENS is '0;3', expected numbers separated"),
         (FakeEngine(), {"TURBOSPEC_TOKEN": "wrong"}, "runtime does not answer in the engine: .* 401"),
         (
             FakeEngine(),
@@ -133,7 +141,7 @@ def test_the_runner_dies_with_the_process_that_started_it(tmp_path: Path) -> Non
     parent = subprocess.Popen([sys.executable, "-c", program], env=environment, stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
     child = int(parent.stdout.readline())
-    wait_for(message.exists)
+    wait_for(lambda: message.exists() and message.stat().st_size > 0)
     parent.kill()
     parent.communicate()
     wait_for(lambda: not Path(f"/proc/{child}").exists() or " Z " in Path(f"/proc/{child}/stat").read_text())

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from turbospec.profiling.spread import farthest_first
 
 SHORTEST_CONTEXT = 128
+ODD_TOKENS = 8
+"""Added to every prompt: vLLM caches whole blocks of a prefix and computes the last token anyway, so a prompt of
+exactly some blocks would lose its last one (128 tokens on CPU) each time it is sent."""
 LONGEST_CONTEXT = 8192
 """Prompts beyond this cost more prefill time than a five-minute run has; the fit carries on from there."""
 CONTEXT_RATIO = 8
@@ -22,6 +25,8 @@ DEFAULT_KV_BLOCK_TOKENS = 16
 """vLLM's own default on GPU, for engines that do not report theirs."""
 MOST_DRAFT_LENGTHS = 6
 """K values measured in a cell; with more, each would get too few steps, and the fit interpolates between them."""
+FEWEST_DRAFT_LENGTHS = 3
+"""Two points of K would say nothing of what lies between them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +50,20 @@ class CellPlan:
     output_tokens: int
 
 
-def draft_lengths(allowed: Sequence[int]) -> tuple[int, ...]:
-    """The K to measure: all that are allowed where they are few, else the smallest and largest and some between."""
+def draft_lengths(allowed: Sequence[int], wanted: Sequence[int] = ()) -> tuple[int, ...]:
+    """The K to measure, of those ``allowed`` by the engine.
+
+    All ``wanted`` ones, the smallest and the largest; at least three where there are as many, for a profile is shared
+    by policies that want others. Without wanted ones all that are allowed, up to six spread over the range.
+    """
     ks = sorted(set(allowed))
-    if len(ks) <= MOST_DRAFT_LENGTHS:
-        return tuple(ks)
-    return tuple(sorted(ks[index] for index in farthest_first([(k,) for k in ks])[:MOST_DRAFT_LENGTHS]))
+    spread = [ks[index] for index in farthest_first([(k,) for k in ks])]
+    chosen = {*spread[:2], *(k for k in wanted if k in ks)}
+    fewest = FEWEST_DRAFT_LENGTHS if wanted else MOST_DRAFT_LENGTHS
+    for k in spread:
+        if len(chosen) < fewest:
+            chosen.add(k)
+    return tuple(sorted(chosen))
 
 
 def plan_sweep(limits: SweepLimits) -> tuple[CellPlan, ...]:
@@ -86,11 +99,12 @@ def _contexts(room: int, limits: SweepLimits) -> list[tuple[int, int]]:
     if room < SHORTEST_REQUEST:
         return []
     longest = min(LONGEST_CONTEXT, limits.max_model_len // 2)
-    wanted = [SHORTEST_CONTEXT]
-    while wanted[-1] * CONTEXT_RATIO <= longest:
-        wanted.append(wanted[-1] * CONTEXT_RATIO)
-    if wanted[-1] * 2 <= longest:
-        wanted.append(longest)
+    contexts = [SHORTEST_CONTEXT]
+    while contexts[-1] * CONTEXT_RATIO <= longest:
+        contexts.append(contexts[-1] * CONTEXT_RATIO)
+    if contexts[-1] * 2 <= longest:
+        contexts.append(longest)
+    wanted = [context + ODD_TOKENS for context in contexts]
     # Half of the usual output is enough for a cell that would not fit otherwise.
     fitting = [prompt for prompt in wanted if prompt + min(OUTPUT_TOKENS, prompt) // 2 <= room]
     return [

@@ -61,14 +61,13 @@ class _Block:
 
 @dataclass(slots=True)
 class Meter:
-    """Drives one engine through cells. ``serial`` numbers prompts so that none is ever sent twice."""
+    """Drives one engine through cells."""
 
     control: ControlClient
     load: LoadGenerator
     corpus: Corpus
     model: str
     max_num_seqs: int
-    serial: int = 0
     clock: Callable[[], float] = time.monotonic
     nap: Callable[[float], None] = time.sleep
     _since: int = field(default=0, init=False)
@@ -113,29 +112,39 @@ class Meter:
                     block.add(record)
 
     def _wave(self, plan: CellPlan, k: int, kept: list[StepRecord]) -> Wave:
-        """Starts the cell's requests and waits until all of them decode. K stays the same meanwhile."""
+        """Starts the cell's requests and waits until all of them decode. K stays the same meanwhile.
+
+        Prompts differ within a wave, so that no two requests share KV cache. They are the same from wave to wave: where
+        vLLM caches prefixes only the first one pays for their prefill, and decoding costs the same either way.
+        """
         self.control.force(k, self.max_num_seqs)
-        bodies = [
-            completion_body(self.model, self.corpus.prompt(self.serial + index, plan.prompt_tokens), plan.output_tokens)
-            for index in range(plan.batch)
-        ]
-        self.serial += plan.batch
-        self.load.stop()
-        self._next_records(0, None)
-        wave = self.load.start(bodies)
-        prefilled = 0
+        self._drain()
+        wave = self.load.start(
+            [
+                completion_body(self.model, self.corpus.prompt(serial, plan.prompt_tokens), plan.output_tokens)
+                for serial in range(plan.batch)
+            ]
+        )
         while not wave.ended:
             for record in self._next_records(1, wave):
-                prefilled += record.prefill_tokens
                 if record.prefill_tokens and record.decided_draft_tokens == record.interval_draft_tokens:
                     kept.append(record)
-                # Requests of the wave before may still be in a step: this one is complete when its prompts were read.
-                if prefilled * 2 > plan.batch * plan.prompt_tokens and is_pure_decode(record, plan.batch):
+                if is_pure_decode(record, plan.batch):
                     return wave
         self._check(wave)
         raise CellError(
             f"a request ended before all {plan.batch} were decoding: {plan.output_tokens} output tokens are too few"
         )
+
+    def _drain(self) -> None:
+        """Drops the wave before and waits until vLLM is rid of it: its steps would pass for those of the next."""
+        self.load.stop()
+        give_up = self.clock() + STALLED_SECONDS
+        while (load := self.control.state().load).running or load.waiting:
+            if self.clock() > give_up:
+                raise EngineError(f"vLLM still runs requests {STALLED_SECONDS:.0f} seconds after they were dropped")
+            self.nap(min(LONGEST_NAP_SECONDS, self._step_seconds))
+        self._next_records(0, None)
 
     def _next_records(self, steps: int, wave: Wave | None) -> list[StepRecord]:
         """Records since the last call, after about the time of ``steps`` steps; waits for one where ``wave`` runs."""

@@ -42,6 +42,7 @@ CONTROL_SECONDS = 30.0
 """How long after /health the control server may take: it starts with the engine, before vLLM serves."""
 POLL_SECONDS = 0.5
 PR_SET_PDEATHSIG = 1
+DRAFT_TOKENS_VARIABLE = "TURBOSPEC_PROFILE_DRAFT_TOKENS"
 
 
 class ProfilingError(Exception):
@@ -50,7 +51,7 @@ class ProfilingError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the container's environment says. ``start_seconds`` are for vLLM to serve, ``sweep_seconds`` to measure."""
+    """What the container's environment says. ``draft_tokens``: K to measure, empty for all."""
 
     serving_port: int
     control_port: int
@@ -58,6 +59,7 @@ class Settings:
     api_key: str | None
     start_seconds: float
     sweep_seconds: float
+    draft_tokens: tuple[int, ...]
     termination_log: Path
 
 
@@ -73,6 +75,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         api_key=environ.get(API_KEY_VARIABLE) or None,
         start_seconds=_number(environ, "TURBOSPEC_PROFILE_START_SECONDS", 1800, 1, 86400),
         sweep_seconds=_number(environ, "TURBOSPEC_PROFILE_SECONDS", 240, 1, 86400),
+        draft_tokens=_draft_tokens(environ.get(DRAFT_TOKENS_VARIABLE, "")),
         termination_log=_termination_log(environ),
     )
 
@@ -97,7 +100,8 @@ def profile(settings: Settings, log: TerminationLog) -> ProfileResult:
     )
     with LoadGenerator(settings.serving_port, settings.api_key) as load:
         meter = Meter(control, load, corpus, model, state.limits.max_num_seqs)
-        sweep = Sweep(meter, plans, draft_lengths(state.limits.allowed_draft_tokens), settings.sweep_seconds)
+        ks = draft_lengths(state.limits.allowed_draft_tokens, settings.draft_tokens)
+        sweep = Sweep(meter, plans, ks, settings.sweep_seconds)
         sweep.run()
     found = _found(sweep)
     document = from_model(found.model)
@@ -206,6 +210,16 @@ def _die_with_parent(parent: str | None) -> None:
 
 def _termination_log(environ: Mapping[str, str]) -> Path:
     return Path(environ.get("TURBOSPEC_TERMINATION_LOG") or "/dev/termination-log")
+
+
+def _draft_tokens(text: str) -> tuple[int, ...]:
+    """K that the cluster's policies use, separated by commas; none named means all."""
+    try:
+        return tuple(int(part) for part in text.split(",") if part.strip())
+    except ValueError as error:
+        raise ProfilingError(
+            f"{DRAFT_TOKENS_VARIABLE} is {text[:40]!r}, expected numbers separated by commas"
+        ) from error
 
 
 def _number(environ: Mapping[str, str], name: str, default: float, lowest: float, highest: float) -> float:
