@@ -72,6 +72,8 @@ def test_old_evidence_halves_and_is_never_lost() -> None:
 
 def test_counters_that_go_backwards_start_anew() -> None:
     """A wrap or a reset is no negative evidence."""
+    memory = seen((0, (0,), (0,)), (2, (100,), (50,)), (4, (10,), (1,)))
+    assert ratio(memory, 0) == pytest.approx(0.5)
     memory = seen((0, (100,), (90,)), (2, (10,), (1,)), (4, (20,), (11,)))
     assert ratio(memory, 0) == pytest.approx(1.0)
 

@@ -130,17 +130,18 @@ def test_overlay_is_left_to_run_out() -> None:
 def test_engine_with_orders_counts_as_controlled_while_newer_ones_are_on_their_way() -> None:
     """A new table every few seconds must not make conditions flap; one that never arrives must show."""
     observed, memory = applied("local-00"), FleetMemory()
-    reasons: list[str] = []
+    reasons: list[tuple[int, str]] = []
     for seconds in range(0, 60, 2):
         effects, memory = decide(at(observed, seconds), memory)
         reasons.extend(
-            condition.reason
+            (seconds, condition.reason)
             for effect in effects
             if isinstance(effect, SetPolicyStatus)
             for condition in effect.conditions
             if condition.type == "Controlled"
         )
-    assert list(dict.fromkeys(reasons)) == ["Controlled", "Pending"]
+    assert list(dict.fromkeys(reason for _, reason in reasons)) == ["Controlled", "Pending"]
+    assert min(seconds for seconds, reason in reasons if reason == "Pending") == 14
 
 
 def test_not_ready_pod_gets_its_document() -> None:

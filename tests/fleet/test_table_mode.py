@@ -12,7 +12,7 @@ from turbospec.control.latency import LatencyModel, MeasuredCell, build_latency_
 from turbospec.fleet.effects import TableRange
 from turbospec.fleet.memory import EngineMemory
 from turbospec.fleet.snapshot import EngineLoopMode
-from turbospec.fleet.table_mode import choose_table
+from turbospec.fleet.table_mode import choose_table, draft_tokens_at
 
 FOLLOW_ROUNDS = int(30 / ROUND_SECONDS)
 
@@ -79,6 +79,34 @@ def _drafting_never_pays() -> LatencyModel:
     return build_latency_model(
         [MeasuredCell(b, 512, k, 0, 0.01 * (1 + 1.5 * k), 9) for b in (1, 16, 256) for k in (0, 1, 7)]
     )
+
+
+def test_drafter_that_finds_nothing_is_not_asked_every_round() -> None:
+    """A probe without any draft brings no evidence; the next one still waits its time."""
+    fleet, engine = world(acceptance=0.02)
+    fleet.rounds(FOLLOW_ROUNDS)
+    engine.finds_drafts = False
+    start, before = fleet.now, len(engine.received)
+    fleet.rounds(30)
+    probes = [document for document in engine.received[before:] if document.ttl_seconds is not None]
+    assert 3 <= len(probes) <= (fleet.now - start) / 10 + 1
+
+
+def test_small_gain_does_not_change_a_table() -> None:
+    """The K in force stays while another promises less than the margin more, and goes when it promises more."""
+    memory = EngineMemory("engine-1", NOW, context_tokens=512.0, table=(TableRange(1, 65536, 3),))
+    edge = 14
+    table = choose_table(MODEL, [PositionEstimate(0.9, None, 99.0)] * 7, LADDER, report(), memory)
+    fresh = choose_table(MODEL, [PositionEstimate(0.9, None, 99.0)] * 7, LADDER, report(), _without_table(memory))
+    assert table is not None
+    assert fresh is not None
+    assert draft_tokens_at(fresh, edge) == 7
+    assert draft_tokens_at(table, edge) == 3
+    assert draft_tokens_at(table, 1) == 7
+
+
+def _without_table(memory: EngineMemory) -> EngineMemory:
+    return replace(memory, table=None)
 
 
 def test_idle_engine_is_neither_probed_nor_given_another_table() -> None:

@@ -24,13 +24,14 @@ STARTUP = (TableRange(1, 65536, 3),)
 
 @dataclass
 class Engine:
-    """One simulated engine. Its drafts are accepted with ``acceptance``, whatever the position."""
+    """One simulated engine. Its drafts, if it finds any, are accepted with ``acceptance``, whatever the position."""
 
     name: str
     batch: int = 4
     acceptance: float = 0.9
     context: int = 500
     seed: int = 0
+    finds_drafts: bool = True
     own_samples: tuple[float, ...] = (0.0,) * 7
     base: PushControl | None = None
     overlay: PushControl | None = None
@@ -40,6 +41,7 @@ class Engine:
     received: list[PushControl] = field(default_factory=list)
     engine_id: str = ""
     drafts: int = 0
+    last_decodes: int = 0
     rng: random.Random = field(init=False)
 
     def __post_init__(self) -> None:
@@ -67,7 +69,8 @@ class Engine:
         clock = start
         while self.batch and clock < start + seconds:
             k = self.draft_tokens(clock)
-            for _ in range(self.batch if k else 0):
+            self.last_decodes = self.batch
+            for _ in range(self.batch if k and self.finds_drafts else 0):
                 taken = next((j for j in range(k) if self.rng.random() >= self.acceptance), k)
                 self.drafts += 1
                 for j in range(k):
@@ -83,8 +86,8 @@ class Engine:
             applied_overlay=document is not None and document.ttl_seconds is not None,
             draft_tokens=self.draft_tokens(now),
             running=self.batch,
-            decodes=self.batch,
-            kv_tokens=self.batch * self.context,
+            decodes=self.last_decodes,
+            kv_tokens=self.last_decodes * self.context,
             drafts=self.drafts,
             counts=PositionCounts(tuple(self.drafted), tuple(self.accepted)),
             acceptance=tuple(self.acceptance if samples else None for samples in self.own_samples),
