@@ -109,9 +109,10 @@ def _without_table(memory: EngineMemory) -> EngineMemory:
     return replace(memory, table=None)
 
 
-def test_idle_engine_is_neither_probed_nor_given_another_table() -> None:
+@pytest.mark.parametrize("acceptance", [0.02, 0.9])
+def test_idle_engine_is_neither_probed_nor_given_another_table(acceptance: float) -> None:
     """No traffic is no evidence: nothing changes, and acceptance is not taken for zero."""
-    fleet, engine = world()
+    fleet, engine = world(acceptance=acceptance)
     fleet.rounds(FOLLOW_ROUNDS)
     table = engine.base
     engine.batch = 0
