@@ -49,28 +49,28 @@ class Measurement:
     _pass_began: float = 0.0
 
     async def run(self, windows: list[Window]) -> None:
-        """Run the schedule. Raises ClusterError where engines do not follow the policy."""
+        """Run the schedule, then leave K to TurboSpec. Raises ClusterError where engines do not follow the policy."""
         previous: Window | None = None
         for index, window in enumerate(windows):
             if self._arm != window.arm:
-                await self._switch(window)
+                await self._switch(window.arm)
             if previous is None or (previous.round, previous.arm) != (window.round, window.arm):
                 self._pass_began = time.monotonic()
             await self._measure(window, len(windows) - index - 1)
             previous = window
-        await self.load.start(self.engines.targets, windows[-1].phase.style, 0, "end")
+        await self._switch(TURBOSPEC)
 
-    async def _switch(self, window: Window) -> None:
-        """Patch the policy and wait until every engine runs what it says. No load meanwhile: every arm begins alike."""
-        await self.load.start(self.engines.targets, window.phase.style, 0, "switch")
-        spec = {"speculation": {"draftTokens": list(window.arm.draft_tokens)}}
+    async def _switch(self, arm: Arm) -> None:
+        """Patch the policy and wait until every engine obeys. No load meanwhile: every arm begins alike."""
+        await self.load.start(self.engines.targets, "code", 0, "switch")
+        spec = {"speculation": {"draftTokens": list(arm.draft_tokens)}}
         generation = await asyncio.to_thread(self.kube.patch_policy, NAMESPACE, POLICY, spec)
         if not await self.engines.wait_for_generation(generation, SWITCH_SECONDS):
             raise ClusterError(
-                f"the engines did not take draftTokens {list(window.arm.draft_tokens)} within {SWITCH_SECONDS:.0f} s: "
+                f"the engines did not take draftTokens {list(arm.draft_tokens)} within {SWITCH_SECONDS:.0f} s: "
                 f"see `kubectl describe speculationpolicy {POLICY} -n {NAMESPACE}`"
             )
-        self._arm = window.arm
+        self._arm = arm
 
     async def _measure(self, window: Window, windows_after: int) -> None:
         """One window: the same prompts for every arm of a round, and the same time to settle before it counts."""

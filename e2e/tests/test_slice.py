@@ -1,0 +1,208 @@
+"""The main job on real parts: a real cluster, real vLLM, our chart. Judged by the engines' own step records.
+
+The dial model's text is known in advance and its acceptance is set by the prompt, so K has a right answer.
+"""
+
+import asyncio
+import json
+import time
+from typing import Any
+
+import aiohttp
+import pytest
+
+from e2e.cluster.errors import ClusterError
+from e2e.demo import stack
+from e2e.demo.engines import Engines
+from e2e.demo.kube import POLICIES, PROFILES, SYSTEM_NAMESPACE, Kube, condition, is_ready, wait_for
+from e2e.demo.phases import FIXED, OFF
+from e2e.load.requests import SERVED_MODEL
+from e2e.manifests.serving import NAMESPACE, POLICY, policy
+from e2e.models.prompts import dial_continuation, dial_prompt
+from e2e.tests.conftest import DRAFT_TOKENS
+from e2e.tests.watching import Fleet, is_high, is_low
+
+# the first test also waits for the cluster and the profile
+pytestmark = [pytest.mark.timeout(1500)]
+
+FOLLOW_SECONDS = 10.0
+TABLE_FOLLOW_SECONDS = 30.0
+PREDICTABLE, MIXED, UNPREDICTABLE = 0.9, 0.6, 0.1
+FEW, SEVERAL, MANY = 1, 8, 16
+ANSWER_TOKENS = 120
+
+
+def jobs(kube: Kube) -> list[Any]:
+    return kube.profiling_jobs(NAMESPACE)
+
+
+def operator_pods(kube: Kube) -> list[Any]:
+    pods = kube.pods(SYSTEM_NAMESPACE, "")
+    return [pod for pod in pods if pod.metadata.name.startswith("turbospec-operator-")]
+
+
+async def answers(engines: Engines, prompts: list[list[int]]) -> list[list[int]]:
+    """Greedy answers of the engines in turn, as token ids."""
+    body = {"model": SERVED_MODEL, "temperature": 0, "max_tokens": ANSWER_TOKENS, "ignore_eos": True}
+    urls = list(engines.targets.values())
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=120), trust_env=False) as session:
+
+        async def ask(number: int) -> list[int]:
+            url = urls[number % len(urls)] + "/v1/completions"
+            asked = {**body, "prompt": prompts[number], "return_token_ids": True}
+            async with session.post(url, json=asked) as response:
+                response.raise_for_status()
+                tokens: list[int] = (await response.json())["choices"][0]["token_ids"]
+                return tokens
+
+        return await asyncio.gather(*(ask(number) for number in range(len(prompts))))
+
+
+async def test_exactly_one_profiling_job_measured_for_both_engines(kube: Kube, engines: Engines) -> None:
+    """Two pods of one kind on one kind of hardware need one profile, and both run with it."""
+    [job] = jobs(kube)
+    assert job.status.succeeded == 1
+    [profile] = kube.objects(PROFILES, NAMESPACE)
+    states = await engines.states()
+    assert {state.profile_key for state in states} == {profile["spec"]["key"]}
+    assert all(state.applied and state.applied.mode == "local" for state in states)
+    assert len(states) == 2
+
+
+async def test_k_follows_predictability_and_load_within_ten_seconds(fleet: Fleet) -> None:
+    """High for predictable text at low load; falls with acceptance; falls past the crossover; comes back each time."""
+    await fleet.send(PREDICTABLE, FEW)
+    await fleet.settles(is_high, FOLLOW_SECONDS, "K high for predictable text at low load")
+    await fleet.send(UNPREDICTABLE, SEVERAL)
+    await fleet.settles(is_low, FOLLOW_SECONDS, "K falls when acceptance falls")
+    await fleet.send(PREDICTABLE, FEW)
+    await fleet.settles(is_high, FOLLOW_SECONDS, "K comes back")
+    await fleet.send(MIXED, FEW)
+    await fleet.settles(is_high, FOLLOW_SECONDS, "K high for mixed text at low load")
+    await fleet.send(MIXED, MANY)
+    await fleet.settles(is_low, FOLLOW_SECONDS, "K falls when load passes the crossover")
+    await fleet.send(PREDICTABLE, FEW)
+    await fleet.settles(is_high, FOLLOW_SECONDS, "K comes back after the load")
+
+
+async def test_greedy_answers_are_those_of_an_engine_without_speculation(kube: Kube, engines: Engines) -> None:
+    """At every K: the dial model's only right answer, token by token, under concurrent requests."""
+    prompts = [dial_prompt(acceptance, seed) for seed in range(4) for acceptance in (0.1, 0.5, 0.9)]
+    right = [dial_continuation(prompt, ANSWER_TOKENS) for prompt in prompts]
+    try:
+        for draft_tokens in (list(OFF.draft_tokens), list(FIXED.draft_tokens)):
+            generation = kube.patch_policy(NAMESPACE, POLICY, {"speculation": {"draftTokens": draft_tokens}})
+            assert await engines.wait_for_generation(generation, 60)
+            assert await answers(engines, prompts) == right, f"draftTokens {draft_tokens}"
+    finally:
+        generation = kube.patch_policy(NAMESPACE, POLICY, {"speculation": {"draftTokens": DRAFT_TOKENS}})
+    assert await engines.wait_for_generation(generation, 60)
+    assert await answers(engines, prompts) == right, f"draftTokens {DRAFT_TOKENS}"
+
+
+async def test_a_killed_operator_changes_nothing_for_serving_and_takes_up_again(kube: Kube, fleet: Fleet) -> None:
+    """Engines go on deciding; the next operator takes a higher epoch, pushes again and measures nothing again."""
+    await fleet.send(PREDICTABLE, SEVERAL)
+    before = await fleet.watch.engines.states()
+    for pod in operator_pods(kube):
+        kube.core.delete_namespaced_pod(pod.metadata.name, SYSTEM_NAMESPACE, grace_period_seconds=0)
+    running = await fleet.watch.for_seconds(3)
+    assert all(each.generated_tokens > 0 for each in running.values())
+
+    async def taken_up() -> bool:
+        states = await fleet.watch.engines.states()
+        return all(
+            now.applied and then.applied and now.applied.epoch > then.applied.epoch
+            for now, then in zip(states, before, strict=True)
+        )
+
+    deadline = time.monotonic() + 90
+    while not await taken_up():
+        assert time.monotonic() < deadline, "no document of the new operator"
+        await asyncio.sleep(1)
+    assert [state.engine.id for state in await fleet.watch.engines.states()] == [state.engine.id for state in before]
+    assert len(jobs(kube)) == 1
+    assert fleet.load.last.failed == 0
+
+
+async def test_with_the_operator_gone_the_engines_still_follow(kube: Kube, fleet: Fleet) -> None:
+    """The engine loop needs nobody."""
+    kube.kubectl("scale", "deployment/turbospec-operator", "-n", SYSTEM_NAMESPACE, "--replicas=0")
+    try:
+        wait_for("the operator to be gone", lambda: not operator_pods(kube), 60)
+        await fleet.send(PREDICTABLE, FEW)
+        await fleet.settles(is_high, FOLLOW_SECONDS, "K high without an operator")
+        await fleet.send(UNPREDICTABLE, SEVERAL)
+        await fleet.settles(is_low, FOLLOW_SECONDS, "K falls without an operator")
+    finally:
+        kube.kubectl("scale", "deployment/turbospec-operator", "-n", SYSTEM_NAMESPACE, "--replicas=1")
+        wait_for("the operator to be back", lambda: any(map(is_ready, operator_pods(kube))), 90)
+
+
+async def test_with_the_engine_loop_off_the_operators_pushes_alone_follow(kube: Kube, fleet: Fleet) -> None:
+    """Table mode: engines run exactly what they are told, and are told within 30 seconds."""
+    generation = kube.patch_policy(NAMESPACE, POLICY, {"engine": {"loop": "Table"}})
+    assert await fleet.watch.engines.wait_for_generation(generation, 60)
+    try:
+        assert {state.applied.mode for state in await fleet.watch.engines.states() if state.applied} == {"table"}
+        await fleet.send(PREDICTABLE, SEVERAL)
+        await fleet.settles(is_high, TABLE_FOLLOW_SECONDS, "table K rises with acceptance")
+        await fleet.send(UNPREDICTABLE, SEVERAL)
+        await fleet.settles(is_low, TABLE_FOLLOW_SECONDS, "table K falls with acceptance")
+    finally:
+        generation = kube.patch_policy(NAMESPACE, POLICY, {"engine": {"loop": "Local"}})
+        assert await fleet.watch.engines.wait_for_generation(generation, 60)
+
+
+@pytest.mark.parametrize(
+    ("speculation", "words"),
+    [
+        ({"draftTokens": [3, 1]}, "draftTokens"),
+        ({"draftTokens": []}, "draftTokens"),
+        ({"draftTokens": [0, 99]}, "draftTokens"),
+    ],
+)
+def test_an_invalid_policy_is_refused_by_field_name(kube: Kube, speculation: dict[str, Any], words: str) -> None:
+    """The API server itself says which field is wrong; nothing is stored."""
+    broken = policy(DRAFT_TOKENS, prompt_lookup_min=1, name="broken")
+    broken["spec"]["speculation"] |= speculation
+    with pytest.raises(ClusterError, match=words):
+        kube.apply(broken)
+    assert "broken" not in json.dumps([each["metadata"]["name"] for each in kube.objects(POLICIES, NAMESPACE)])
+
+
+def test_a_policy_that_selects_nothing_says_so(kube: Kube) -> None:
+    """With the labels it looked for and what to do, and without disturbing the policy that governs."""
+    lost = policy(DRAFT_TOKENS, prompt_lookup_min=1, name="lost")
+    lost["spec"]["selector"] = {"matchLabels": {"app": "nowhere"}}
+    kube.apply(lost)
+    try:
+
+        def says_so() -> bool:
+            controlled = condition(kube.policy(NAMESPACE, "lost"), "Controlled")
+            return bool(
+                controlled and controlled["reason"] == "NoPodsMatched" and "app=nowhere" in controlled["message"]
+            )
+
+        wait_for("the condition NoPodsMatched", says_so, 30)
+        ready = condition(kube.policy(NAMESPACE, POLICY), "Ready")
+        assert ready
+        assert ready["status"] == "True"
+    finally:
+        kube.kubectl("delete", "specpol", "lost", "-n", NAMESPACE)
+
+
+async def test_uninstalling_leaves_the_engines_serving(kube: Kube, fleet: Fleet) -> None:
+    """The last test here: TurboSpec goes, requests are answered, and the engines go on deciding by themselves."""
+    await fleet.send(PREDICTABLE, FEW)
+    before = await fleet.watch.engines.states()
+    kube.helm("uninstall", stack.RELEASE, "--namespace", SYSTEM_NAMESPACE, "--wait", "--timeout", "90s")
+    wait_for("the operator to be gone", lambda: not kube.pods(SYSTEM_NAMESPACE, ""), 60)
+    await fleet.settles(is_high, FOLLOW_SECONDS, "K high after the uninstallation")
+    await fleet.send(UNPREDICTABLE, SEVERAL)
+    await fleet.settles(is_low, FOLLOW_SECONDS, "K falls after the uninstallation")
+    after = await fleet.watch.engines.states()
+    assert [state.engine.id for state in after] == [state.engine.id for state in before]
+    assert all(is_ready(pod) for pod in kube.pods(NAMESPACE, stack.LABELS))
+    prompt = dial_prompt(PREDICTABLE, 7)
+    assert await answers(fleet.watch.engines, [prompt]) == [dial_continuation(prompt, ANSWER_TOKENS)]

@@ -1,0 +1,98 @@
+"""Watching engines under load: what their own step records say, engine by engine and second by second."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from e2e.demo.engines import Engines
+from e2e.demo.samples import Step, StepSummary, summarise
+from e2e.load.driver import LoadDriver
+
+LOOK_SECONDS = 0.5
+
+
+@dataclass
+class Watch:
+    """Reads the step records of all engines; ``rows`` keeps (monotonic second read, row) by pod."""
+
+    engines: Engines
+    rows: dict[str, list[tuple[float, Step]]] = field(default_factory=dict)
+
+    async def look(self) -> None:
+        """Read what is new."""
+        await self.engines.new_steps()
+        now = time.monotonic()
+        for engine in self.engines.all:
+            self.rows.setdefault(engine.pod, []).extend((now, row) for row in engine.latest)
+
+    def recent(self, pod: str, seconds: float) -> StepSummary:
+        """The steps of one engine in the last so many seconds."""
+        begin = time.monotonic() - seconds
+        return summarise(row for seen, row in self.rows.get(pod, []) if seen >= begin)
+
+    async def for_seconds(self, seconds: float) -> dict[str, StepSummary]:
+        """Watch for a while; one summary per engine of just that while."""
+        await self.look()
+        begin = time.monotonic()
+        while time.monotonic() - begin < seconds:
+            await asyncio.sleep(LOOK_SECONDS)
+            await self.look()
+        return {engine.pod: self.recent(engine.pod, time.monotonic() - begin) for engine in self.engines.all}
+
+    async def until_all(
+        self, holds: Callable[[StepSummary], bool], within_seconds: float, over_seconds: float = 2.0
+    ) -> float | None:
+        """Seconds until ``holds`` is true of the last ``over_seconds`` of every engine at once; None if never in time.
+
+        Steps from before the call do not count, and a stretch without decoding steps proves nothing.
+        """
+        begin = time.monotonic()
+        await self.look()
+        self.rows.clear()
+        while (spent := time.monotonic() - begin) < within_seconds:
+            await asyncio.sleep(LOOK_SECONDS)
+            await self.look()
+            seen = [self.recent(engine.pod, over_seconds) for engine in self.engines.all]
+            if spent >= over_seconds and all(each.mean_draft_tokens is not None and holds(each) for each in seen):
+                return time.monotonic() - begin
+        return None
+
+    def describe(self) -> str:
+        """The last seconds of every engine, for a failed assertion."""
+        lines = []
+        for engine in self.engines.all:
+            each = self.recent(engine.pod, 2.0)
+            lines.append(
+                f"{engine.pod}: K {each.mean_draft_tokens}, batch {each.mean_batch}, acceptance {each.acceptance_rate}"
+            )
+        return "; ".join(lines)
+
+
+@dataclass
+class Fleet:
+    """Engines, the watch on them and the load upon them, for one test."""
+
+    watch: Watch
+    load: LoadDriver
+
+    async def send(self, acceptance: float, clients: int) -> None:
+        """From now on so many clients per engine send prompts of this acceptance."""
+        seed = str(time.monotonic_ns())
+        await self.load.start(self.watch.engines.targets, f"dial:{acceptance}", clients, seed)
+
+    async def settles(self, holds: Callable[[StepSummary], bool], within_seconds: float, what: str) -> None:
+        """Fails where not every engine shows it in time."""
+        took = await self.watch.until_all(holds, within_seconds)
+        assert took is not None, f"{what}: not within {within_seconds:.0f} s: {self.watch.describe()}"
+        assert self.load.last.failed == 0, self.load.last.error
+
+
+def is_high(summary: StepSummary) -> bool:
+    """Mean K of at least 2.5 of at most 5."""
+    return (summary.mean_draft_tokens or 0.0) >= 2.5
+
+
+def is_low(summary: StepSummary) -> bool:
+    """Mean K of at most 1.5: 0 or 1, and now and then a probe that keeps the acceptance known."""
+    return summary.mean_draft_tokens is not None and summary.mean_draft_tokens <= 1.5
