@@ -225,3 +225,11 @@ def test_new_engine_gets_a_table_from_what_its_peers_know() -> None:
     assert fresh.base is not None
     assert fresh.base.table is not None
     assert fleet.now == NOW + ROUND_SECONDS
+
+
+def test_operator_that_has_counted_nothing_yet_goes_by_the_engines_own_estimate() -> None:
+    """After a restart of the operator, or a change from Local to Table, an idle engine has its table in one round."""
+    fleet, engine = world(batch=0, own_samples=(300.0,) * 7)
+    fleet.round()
+    assert engine.base is not None
+    assert engine.base.table is not None

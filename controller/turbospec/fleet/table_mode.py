@@ -41,13 +41,18 @@ class Probe:
 def estimates(
     memory: EngineMemory, report: EngineReport, pool: Sequence[PooledPosition]
 ) -> tuple[PositionEstimate, ...]:
-    """What is known of each position: the engine's own evidence however old, else the pool's, else None."""
+    """What is known of each position: what was counted here, however old, else the engine's own estimate, else the pool's.
+
+    The engine's own estimate is what an operator that has just started, or a policy just turned to Table, has at once.
+    """
     found: list[PositionEstimate] = []
     for j in range(max(len(report.counts.drafted), len(memory.evidence))):
         own = memory.evidence[j] if j < len(memory.evidence) else None
         acceptance, samples = None, 0.0
         if own is not None:
             acceptance, samples = min(own.successes / own.trials, 1.0), own.trials
+        elif (reported := _reported(report, j)) is not None:
+            acceptance, samples = reported
         elif j < len(pool):
             acceptance, samples = pool[j].acceptance, pool[j].samples
         found.append(PositionEstimate(acceptance, _yield(report, j), samples))
@@ -160,6 +165,14 @@ def _context(memory: EngineMemory, model: LatencyModel) -> float:
         return memory.context_tokens
     measured = sorted(cell.context_tokens for cell in model.cells)
     return float(measured[len(measured) // 2])
+
+
+def _reported(report: EngineReport, position: int) -> tuple[float, float] | None:
+    """The engine's estimate and the samples behind it; None where it has seen no draft of its own so deep."""
+    if position >= min(len(report.acceptance), len(report.acceptance_samples)):
+        return None
+    acceptance, samples = report.acceptance[position], report.acceptance_samples[position]
+    return None if acceptance is None or samples <= 0.0 else (acceptance, samples)
 
 
 def _yield(report: EngineReport, position: int) -> float | None:
