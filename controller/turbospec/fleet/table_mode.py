@@ -41,7 +41,7 @@ class Probe:
 def estimates(
     memory: EngineMemory, report: EngineReport, pool: Sequence[PooledPosition]
 ) -> tuple[PositionEstimate, ...]:
-    """What is known of each position: what was counted here, else the engine's own estimate, else the pool's; however old.
+    """What is known of each position, however old: counted here, else the engine's own estimate, else the pool's.
 
     The engine's own estimate is what an operator that has just started, or a policy just turned to Table, has at once.
     """
