@@ -9,12 +9,19 @@ from hypothesis import strategies as st
 from turbospec.profiling.grid import SHORTEST_REQUEST, SweepLimits, draft_lengths, plan_sweep
 from turbospec.profiling.spread import farthest_first
 
-H100 = SweepLimits(max_num_seqs=128, max_model_len=16384, kv_cache_tokens=450_000, allowed_draft_tokens=(0, 1, 3, 7))
+H100 = SweepLimits(
+    max_num_seqs=128,
+    max_num_batched_tokens=8192,
+    max_model_len=16384,
+    kv_cache_tokens=450_000,
+    allowed_draft_tokens=(0, 1, 3, 7),
+)
 
 
 arbitrary = st.builds(
     SweepLimits,
     max_num_seqs=st.integers(1, 1024),
+    max_num_batched_tokens=st.integers(16, 16384),
     max_model_len=st.integers(64, 200_000),
     kv_cache_tokens=st.integers(0, 2_000_000),
     allowed_draft_tokens=st.sets(st.integers(0, 16), min_size=1).map(lambda ks: tuple(sorted(ks))),
@@ -42,6 +49,14 @@ def test_every_cell_fits_the_engine(engine: SweepLimits) -> None:
 def test_a_plan_is_bounded_and_a_profile_of_it_fits_the_custom_resource(engine: SweepLimits) -> None:
     """At most 512 latency cells, which is what a SpeculationProfile holds."""
     assert len(plan_sweep(engine)) * len(draft_lengths(engine.allowed_draft_tokens)) <= 512
+
+
+def test_no_wave_prefills_for_longer_than_ten_full_steps() -> None:
+    """Long contexts at large batches are left to the fit; the shortest context is measured at every batch."""
+    plans = plan_sweep(replace(H100, max_num_seqs=16, max_num_batched_tokens=512, max_model_len=1024))
+    assert (16, 520) not in {(cell.batch, cell.prompt_tokens) for cell in plans}
+    assert {(8, 520), (16, 136)} <= {(cell.batch, cell.prompt_tokens) for cell in plans}
+    assert {cell.batch for cell in plan_sweep(replace(H100, max_num_batched_tokens=16))} == {2**i for i in range(8)}
 
 
 def test_any_beginning_of_the_plan_covers_the_range() -> None:

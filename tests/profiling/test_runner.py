@@ -84,8 +84,8 @@ def test_hiccups_and_partial_drafts_do_not_move_the_cells(tmp_path: Path, monkey
 
 
 def test_a_small_kv_cache_is_measured_with_short_requests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where eight requests share 1,000 tokens, all batches are still measured: the engine admits no more than fit."""
-    engine = FakeEngine(kv_cache_tokens=1000, max_num_seqs=8)
+    """Where eight requests share 1,400 tokens, all batches are still measured: the engine admits no more than fit."""
+    engine = FakeEngine(kv_cache_tokens=1400, max_num_seqs=8)
     status, text = run(engine, tmp_path, monkeypatch)
     result = decode(text)
     assert status == 0

@@ -18,11 +18,10 @@ from turbospec.control.step import StepRecord
 from turbospec.profiling.grid import CellPlan
 from turbospec.profiling.measure import is_clean
 
-OUTLIER_DEVIATIONS = 5.0
-"""Steps farther above their cell's median than this many standard deviations (1.4826 median absolute deviations) are
-hiccups of the machine, not costs of the step. Only above: nothing makes a step shorter than its work."""
-OUTLIER_MARGIN = 1.2
-"""Never closer than this to the median, so that a very quiet cell does not lose its ordinary noise."""
+OUTLIER_FACTOR = 1.5
+"""Steps longer than this many times their cell's lower quartile were held up by something else (another process,
+garbage collection) and do not count. The quartile, not the median: on a busy machine most steps are held up. Only long
+ones: nothing makes a step shorter than its work. Ordinary noise (20% at worst, on two shared cores) stays."""
 FEWEST_SAMPLES = 3
 """Steps below which a median says nothing."""
 
@@ -66,11 +65,9 @@ def evaluate(records: Mapping[CellPlan, Sequence[StepRecord]], draft_tokens: Seq
 
 
 def without_outliers(seconds: Sequence[float]) -> list[float]:
-    """The durations that are no hiccups."""
-    middle = median(seconds)
-    deviation = 1.4826 * median(abs(value - middle) for value in seconds)
-    limit = max(middle + OUTLIER_DEVIATIONS * deviation, middle * OUTLIER_MARGIN)
-    return [value for value in seconds if value <= limit]
+    """The durations that are no hiccups; never empty."""
+    quartile = sorted(seconds)[len(seconds) // 4]
+    return [value for value in seconds if value <= OUTLIER_FACTOR * quartile]
 
 
 def _samples(records: Iterable[StepRecord]) -> list[StepSample]:

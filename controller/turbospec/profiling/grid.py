@@ -12,6 +12,8 @@ exactly some blocks would lose its last one (128 tokens on CPU) each time it is 
 LONGEST_CONTEXT = 8192
 """Prompts beyond this cost more prefill time than a five-minute run has; the fit carries on from there."""
 CONTEXT_RATIO = 8
+MOST_PREFILL_STEPS = 10
+"""Full prefill steps that a wave may take before it decodes; what costs more is left to the fit (minutes, on CPU)."""
 OUTPUT_TOKENS = 192
 """Enough decoding for a round over all K in one wave, little enough that the context hardly grows."""
 UNMATCHED_TOKENS = 28
@@ -34,6 +36,7 @@ class SweepLimits:
     """What the engine allows, as it reports it. ``graph_sizes`` are captured batch sizes in tokens, where known."""
 
     max_num_seqs: int
+    max_num_batched_tokens: int
     max_model_len: int
     kv_cache_tokens: int
     allowed_draft_tokens: tuple[int, ...]
@@ -72,9 +75,7 @@ def plan_sweep(limits: SweepLimits) -> tuple[CellPlan, ...]:
     Empty where the KV cache does not hold even one short request.
     """
     cells = [
-        CellPlan(batch, prompt, output)
-        for batch in _batches(limits)
-        for prompt, output in _contexts(_room(limits, batch), limits)
+        CellPlan(batch, prompt, output) for batch in _batches(limits) for prompt, output in _contexts(limits, batch)
     ]
     return tuple(cells[index] for index in farthest_first([(cell.batch, cell.prompt_tokens) for cell in cells]))
 
@@ -94,8 +95,9 @@ def _room(limits: SweepLimits, batch: int) -> int:
     return min(shared, limits.max_model_len - 1) - max(limits.allowed_draft_tokens)
 
 
-def _contexts(room: int, limits: SweepLimits) -> list[tuple[int, int]]:
-    """(prompt, output) tokens of the contexts that fit ``room``; one shorter than all of them where none fits."""
+def _contexts(limits: SweepLimits, batch: int) -> list[tuple[int, int]]:
+    """(prompt, output) tokens of the contexts that fit; one shorter than all of them where memory holds none."""
+    room = _room(limits, batch)
     if room < SHORTEST_REQUEST:
         return []
     longest = min(LONGEST_CONTEXT, limits.max_model_len // 2)
@@ -107,6 +109,8 @@ def _contexts(room: int, limits: SweepLimits) -> list[tuple[int, int]]:
     wanted = [context + ODD_TOKENS for context in contexts]
     # Half of the usual output is enough for a cell that would not fit otherwise.
     fitting = [prompt for prompt in wanted if prompt + min(OUTPUT_TOKENS, prompt) // 2 <= room]
+    affordable = MOST_PREFILL_STEPS * limits.max_num_batched_tokens
+    fitting = fitting[:1] + [prompt for prompt in fitting[1:] if batch * prompt <= affordable]
     return [
         (prompt, min(OUTPUT_TOKENS, prompt - UNMATCHED_TOKENS, room - prompt))
         for prompt in fitting or [room // 2 + UNMATCHED_TOKENS // 2]

@@ -147,6 +147,7 @@ def _plans(limits: EngineLimits) -> tuple[CellPlan, ...]:
     plans = plan_sweep(
         SweepLimits(
             max_num_seqs=limits.max_num_seqs,
+            max_num_batched_tokens=limits.max_num_batched_tokens,
             max_model_len=limits.max_model_len,
             kv_cache_tokens=limits.kv_cache_tokens,
             allowed_draft_tokens=tuple(limits.allowed_draft_tokens),
