@@ -15,6 +15,9 @@ from turbospec_operator.tokens import engine_token
 
 CONTROL_PORT = 9476
 SERVING_PORT = 8000
+ATTEMPTS = 4
+FULL_PAGE = 256
+"""Rows of a page that more may follow."""
 
 
 class Address(Protocol):
@@ -77,11 +80,20 @@ class Engines:
             page = StepsPage.model_validate_json(await self._get(engine, f"/v1/steps?since={engine.next_step}"))
             rows.extend(dict(zip(page.fields, row, strict=True)) for row in page.rows)
             engine.next_step = page.next
-            if not page.rows:
+            if len(page.rows) < FULL_PAGE:  # an empty page would be waited for without end: the engine goes on stepping
                 break
         engine.latest = rows
 
     async def _get(self, engine: Engine, path: str) -> bytes:
+        """Reading is harmless to repeat: an engine busy with a long step may let a connection go."""
+        for _ in range(ATTEMPTS - 1):
+            try:
+                return await self._get_once(engine, path)
+            except (aiohttp.ClientConnectionError, TimeoutError):
+                await asyncio.sleep(0.5)
+        return await self._get_once(engine, path)
+
+    async def _get_once(self, engine: Engine, path: str) -> bytes:
         headers = {"Authorization": f"Bearer {engine.token}"}
         async with self._session.get(engine.control_url + path, headers=headers) as response:
             response.raise_for_status()

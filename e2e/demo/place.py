@@ -3,9 +3,8 @@
 import re
 import shutil
 import subprocess
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 
 from e2e.cluster import providers
 from e2e.cluster.errors import ClusterError
@@ -16,11 +15,10 @@ from e2e.cluster.providers import LocalProvider, Provider
 from e2e.cluster.state import ClusterState
 from e2e.demo.engines import CONTROL_PORT, SERVING_PORT
 from e2e.demo.kube import Kube
-from e2e.demo.netns import enter_network
+from e2e.demo.netns import inside_network
 from e2e.demo.prometheus import PORT, Prometheus
 
 NAME = "turbospec"
-OWN_NETWORK = Path("/proc/1/ns/net")
 FORWARDED = re.compile(r"Forwarding from (127\.0\.0\.1:\d+) -> (\d+)")
 
 
@@ -39,6 +37,7 @@ class Place:
         self.provider = provider
         self.prometheus_url: str | None = None
         self._say = say
+        self._network = ExitStack()
         self._inside = False
         self._forwards: list[subprocess.Popen[str]] = []
 
@@ -59,9 +58,8 @@ class Place:
             forward.terminate()
             forward.wait()
         self._forwards.clear()
-        if self._inside:
-            enter_network(OWN_NETWORK)
-            self._inside = False
+        self._network.close()
+        self._inside = False
         self.provider.down()
 
     def enter(self) -> Kube:
@@ -69,7 +67,8 @@ class Place:
         if not self.is_local:
             return Kube(self.provider.kubeconfig())
         if not self._inside:
-            enter_network(NAMESPACES / ClusterState.load(ClusterPaths(NAME)).nodes[0].network_namespace)
+            node = ClusterState.load(ClusterPaths(NAME)).nodes[0]
+            self._network.enter_context(inside_network(NAMESPACES / node.network_namespace))
             self._inside = True
         return Kube(ClusterPaths(NAME).kubeconfig_inside)
 

@@ -47,12 +47,16 @@ class Load:
 
     def start(self, targets: dict[str, str], style: str, clients: int, seed: int) -> None:
         """Begin a phase; the clients of the last one hang up."""
-        for client in self._clients:
-            client.cancel()
+        self.hang_up()
         for target, index in itertools.product(targets.items(), range(clients)):
             task = asyncio.create_task(self._client(target, style, f"{seed}-{target[0]}-{index}"))
             self._clients.add(task)
             task.add_done_callback(self._clients.discard)
+
+    def hang_up(self) -> None:
+        """End all clients where they are."""
+        for client in self._clients:
+            client.cancel()
 
     async def _client(self, target: tuple[str, str], style: str, seed: str) -> None:
         name, url = target
@@ -121,6 +125,7 @@ async def main() -> None:
         reporting = asyncio.create_task(report(load))
         await read_commands(load)
         reporting.cancel()
+        load.hang_up()
 
 
 if __name__ == "__main__":

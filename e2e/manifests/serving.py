@@ -99,7 +99,8 @@ def _pod(serving: Serving) -> Manifest:
         "command": _command(serving),
         "env": [{"name": name, "value": value} for name, value in _environment(serving).items()],
         "ports": [{"name": "http", "containerPort": 8000}],
-        "resources": {"requests": {"cpu": "100m", "memory": "1Gi"}},
+        # a share of the CPU that holds against the cluster's own parts; no limit, which would be another machine
+        "resources": {"requests": {"cpu": "500m", "memory": "1Gi"}},
         "readinessProbe": {"httpGet": {"path": "/health", "port": "http"}, "periodSeconds": 1, "failureThreshold": 900},
         "volumeMounts": [
             *mounts,

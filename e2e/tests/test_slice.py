@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.timeout(1500)]
 
 FOLLOW_SECONDS = 10.0
 TABLE_FOLLOW_SECONDS = 30.0
-PREDICTABLE, MIXED, UNPREDICTABLE = 0.9, 0.6, 0.1
+PREDICTABLE, MIXED, UNPREDICTABLE = 0.9, 0.4, 0.1
 FEW, SEVERAL, MANY = 1, 8, 16
 ANSWER_TOKENS = 120
 
@@ -149,6 +149,8 @@ async def test_with_the_engine_loop_off_the_operators_pushes_alone_follow(kube: 
         await fleet.settles(is_high, TABLE_FOLLOW_SECONDS, "table K rises with acceptance")
         await fleet.send(UNPREDICTABLE, SEVERAL)
         await fleet.settles(is_low, TABLE_FOLLOW_SECONDS, "table K falls with acceptance")
+        await fleet.send(PREDICTABLE, SEVERAL)
+        await fleet.settles(is_high, TABLE_FOLLOW_SECONDS, "table K comes back with acceptance")
     finally:
         generation = kube.patch_policy(NAMESPACE, POLICY, {"engine": {"loop": "Local"}})
         assert await fleet.watch.engines.wait_for_generation(generation, 60)

@@ -10,6 +10,8 @@ from e2e.demo.samples import Step, StepSummary, summarise
 from e2e.load.driver import LoadDriver
 
 LOOK_SECONDS = 0.5
+ARRIVAL_SECONDS = 90.0
+ARRIVED_SHARE = 0.75
 
 
 @dataclass
@@ -77,9 +79,20 @@ class Fleet:
     load: LoadDriver
 
     async def send(self, acceptance: float, clients: int) -> None:
-        """From now on so many clients per engine send prompts of this acceptance."""
+        """From now on so many clients per engine send prompts of this acceptance.
+
+        Returns when the change has arrived: a CPU takes seconds to prefill sixteen prompts, and until then neither the
+        batch nor the text is what the test is about.
+        """
         seed = str(time.monotonic_ns())
         await self.load.start(self.watch.engines.targets, f"dial:{acceptance}", clients, seed)
+        if clients == 0:
+            return
+        # One client more or less than one is another load; of sixteen some are always between two requests.
+        arrived = await self.watch.until_all(
+            lambda seen: ARRIVED_SHARE * clients <= (seen.mean_batch or 0.0) <= clients, ARRIVAL_SECONDS, 1.0
+        )
+        assert arrived is not None, f"the load did not arrive: {self.watch.describe()}"
 
     async def settles(self, holds: Callable[[StepSummary], bool], within_seconds: float, what: str) -> None:
         """Fails where not every engine shows it in time."""
