@@ -5,11 +5,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Phase:
-    """Load from so many closed-loop clients per engine, all sending text of one style (``e2e.load.requests``)."""
+    """Load from so many closed-loop clients per engine, all sending text of one style (``e2e.load.requests``).
+
+    ``settle_seconds`` do not count: in them all clients' first prompts are read (some 500 tokens a second on one CPU
+    thread) and K comes to rest. They are the same for every arm.
+    """
 
     name: str
     clients: int
     style: str
+    settle_seconds: float
 
 
 @dataclass(frozen=True)
@@ -36,16 +41,16 @@ FIXED = Arm("fixed", (5,))
 ARMS = (TURBOSPEC, OFF, FIXED)
 
 SMOLLM2_PHASES = (
-    Phase("code-1", 1, "code"),
-    Phase("code-16", 16, "code"),
-    Phase("chat-16", 16, "chat"),
-    Phase("chat-1", 1, "chat"),
+    Phase("code-1", 1, "code", 3.0),
+    Phase("code-16", 16, "code", 6.0),
+    Phase("chat-16", 16, "chat", 4.0),
+    Phase("chat-1", 1, "chat", 3.0),
 )
 DIAL_PHASES = (
-    Phase("code-1", 1, "dial:0.9"),
-    Phase("code-16", 16, "dial:0.9"),
-    Phase("chat-16", 16, "dial:0.2"),
-    Phase("chat-1", 1, "dial:0.2"),
+    Phase("code-1", 1, "dial:0.9", 3.0),
+    Phase("code-8", 8, "dial:0.9", 6.0),
+    Phase("chat-8", 8, "dial:0.1", 6.0),
+    Phase("chat-1", 1, "dial:0.1", 3.0),
 )
 
 
@@ -63,6 +68,11 @@ MODELS = {
     "dial": Model("dial", DIAL_PHASES, prompt_lookup_min=1),
     "tiny": Model("tiny", DIAL_PHASES, prompt_lookup_min=1),
 }
+
+
+def seconds(windows: list[Window], window_seconds: float, haste: float = 1.0) -> float:
+    """How long these windows take, switches of arms aside; ``haste`` divides the time to settle."""
+    return sum(window.phase.settle_seconds / haste + window_seconds for window in windows)
 
 
 def schedule(phases: tuple[Phase, ...], rounds: int, arms: tuple[Arm, ...] = ARMS) -> list[Window]:

@@ -50,7 +50,6 @@ class DemoResult:
     failed_requests: int
     profiling_jobs: int
     profile_reused: bool
-    settle_seconds: float
     window_seconds: float
     seconds: float
 
@@ -62,6 +61,7 @@ def phase_report(phase: Phase, windows: Sequence[WindowResult]) -> dict[str, Any
     return {
         "name": phase.name,
         "clients": phase.clients,
+        "settleSeconds": phase.settle_seconds,
         "meanDraftTokens": _round(_median(w.mean_draft_tokens for w in turbospec)),
         "acceptanceRate": _round(_median(w.acceptance_rate for w in turbospec)),
         "goodputTokensPerSecond": _round(goodput),
@@ -86,7 +86,6 @@ def build_report(result: DemoResult) -> dict[str, Any]:
         "profilingJobs": result.profiling_jobs,
         "profileReused": result.profile_reused,
         "seconds": round(result.seconds, 1),
-        "settleSeconds": result.settle_seconds,
         "windowSeconds": result.window_seconds,
         "windows": [asdict(window) for window in result.windows],
         "timeline": [asdict(point) for point in result.timeline],

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from e2e.cluster.errors import ClusterError
 from e2e.demo.engines import Engines
 from e2e.demo.kube import Kube
-from e2e.demo.phases import TURBOSPEC, Arm, Window
+from e2e.demo.phases import TURBOSPEC, Arm, Window, seconds
 from e2e.demo.report import TimelinePoint, WindowResult
 from e2e.demo.samples import Step, StepSummary, summarise
 from e2e.load.driver import LoadDriver
@@ -40,8 +40,8 @@ class Measurement:
     kube: Kube
     engines: Engines
     load: LoadDriver
-    settle_seconds: float
     window_seconds: float
+    haste: float
     show: Show
     results: list[WindowResult] = field(default_factory=list)
     timeline: list[TimelinePoint] = field(default_factory=list)
@@ -56,7 +56,7 @@ class Measurement:
                 await self._switch(window.arm)
             if previous is None or (previous.round, previous.arm) != (window.round, window.arm):
                 self._pass_began = time.monotonic()
-            await self._measure(window, len(windows) - index - 1)
+            await self._measure(window, seconds(windows[index + 1 :], self.window_seconds, self.haste))
             previous = window
         await self._switch(TURBOSPEC)
 
@@ -72,14 +72,13 @@ class Measurement:
             )
         self._arm = arm
 
-    async def _measure(self, window: Window, windows_after: int) -> None:
+    async def _measure(self, window: Window, after: float) -> None:
         """One window: the same prompts for every arm of a round, and the same time to settle before it counts."""
         phase = window.phase
         await self.load.start(self.engines.targets, phase.style, phase.clients, f"{window.round}-{phase.name}")
         began = time.monotonic()
-        counted_from = began + self.settle_seconds
+        counted_from = began + phase.settle_seconds / self.haste
         ends = counted_from + self.window_seconds
-        after = windows_after * (self.settle_seconds + self.window_seconds)
         counted: list[Step] = []
         while (now := time.monotonic()) < ends:
             boundary = counted_from if now < counted_from else ends

@@ -8,7 +8,7 @@ from e2e.demo.phases import Phase
 from e2e.demo.report import DemoResult, WindowResult, broken_promises, build_report
 from e2e.demo.samples import summarise
 
-PHASE = Phase("code-1", 1, "dial:0.9")
+PHASE = Phase("code-1", 1, "dial:0.9", 1.0)
 
 
 def windows(arm: str, *goodputs: float, phase: str = "code-1") -> list[WindowResult]:
@@ -25,7 +25,6 @@ RESULT = DemoResult(
     failed_requests=0,
     profiling_jobs=1,
     profile_reused=False,
-    settle_seconds=1,
     window_seconds=2,
     seconds=3.04,
 )

@@ -1,0 +1,87 @@
+"""A run of the demo's windows against engines and clients that answer at once."""
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from e2e.cluster.errors import ClusterError
+from e2e.demo.phases import TURBOSPEC, Phase, schedule, seconds
+from e2e.demo.rounds import Measurement, Moment
+
+PHASES = (Phase("few", 1, "code", 0.1), Phase("many", 16, "chat", 0.2))
+WINDOW_SECONDS = 0.3
+
+
+@dataclass
+class FakeWorld:
+    """Kubernetes, engines and load generator in one: every engine always obeys the last patch, unless ``deaf``."""
+
+    deaf: bool = False
+    patches: list[list[int]] = field(default_factory=list)
+    starts: list[tuple[str, int, str]] = field(default_factory=list)
+    targets: dict[str, str] = field(default_factory=dict)
+
+    def patch_policy(self, _namespace: str, _name: str, spec: dict[str, Any]) -> int:
+        self.patches.append(spec["speculation"]["draftTokens"])
+        return len(self.patches)
+
+    async def wait_for_generation(self, generation: int, _seconds: float) -> bool:
+        return generation == len(self.patches) and not self.deaf
+
+    async def new_steps(self) -> list[dict[str, Any]]:
+        k = max(self.patches[-1])
+        row = {"decodes": 2, "decided_draft_tokens": k, "generated_tokens": 2}
+        return [row | {"drafted_per_position": [k, 0], "accepted_per_position": [k, 0]}]
+
+    async def start(self, _targets: dict[str, str], style: str, clients: int, seed: str) -> None:
+        self.starts.append((style, clients, seed))
+
+    def tokens_per_second(self, begin: float, end: float) -> float:
+        return 100.0 * (end - begin) / (end - begin)
+
+
+def measurement(world: FakeWorld, moments: list[Moment]) -> Measurement:
+    return Measurement(world, world, world, WINDOW_SECONDS, 1.0, moments.append)  # type: ignore[arg-type]
+
+
+async def test_every_window_is_measured_once_and_k_is_left_to_turbospec() -> None:
+    """One result per window, the arms' draft lengths in the order of the schedule, and the whole choice at the end."""
+    world = FakeWorld()
+    moments: list[Moment] = []
+    run = measurement(world, moments)
+    windows = schedule(PHASES, 1)
+    await run.run(windows)
+    assert [(each.arm, each.phase) for each in run.results] == [(w.arm.name, w.phase.name) for w in windows]
+    assert world.patches == [[0, 1, 3, 5], [0], [5], [0, 1, 3, 5]]
+    assert [each.mean_draft_tokens for each in run.results] == [5, 5, 0, 0, 5, 5]
+    assert {point.phase for point in run.timeline} == {"few", "many"}
+
+
+async def test_all_arms_of_a_round_get_the_same_prompts_and_the_same_time() -> None:
+    """Equal seeds by phase, and a run as long as its windows say."""
+    world = FakeWorld()
+    windows = schedule(PHASES, 1)
+    began = time.monotonic()
+    await measurement(world, []).run(windows)
+    assert time.monotonic() - began >= seconds(windows, WINDOW_SECONDS)
+    loads = [start for start in world.starts if start[1]]
+    assert loads == [("code", 1, "0-few"), ("chat", 16, "0-many")] * 3
+
+
+async def test_remaining_time_only_shrinks() -> None:
+    """A person who waits is told the truth."""
+    moments: list[Moment] = []
+    await measurement(FakeWorld(), moments).run(schedule(PHASES, 1))
+    left = [moment.remaining_seconds for moment in moments]
+    assert left == sorted(left, reverse=True)
+    assert left[-1] == pytest.approx(0, abs=0.2)
+
+
+async def test_engines_that_do_not_obey_end_the_run_with_a_remedy() -> None:
+    """An arm that was never in force must not be reported."""
+    run = measurement(FakeWorld(deaf=True), [])
+    with pytest.raises(ClusterError, match="kubectl describe speculationpolicy"):
+        await run.run(schedule(PHASES, 1, (TURBOSPEC,)))
+    assert run.results == []
