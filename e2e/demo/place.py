@@ -1,7 +1,6 @@
 """The demo's cluster and how its pods are reached: directly in the local cluster's network, else by port-forward."""
 
 import re
-import shutil
 import subprocess
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from e2e.cluster.state import ClusterState
 from e2e.demo.engines import CONTROL_PORT, SERVING_PORT
 from e2e.demo.kube import Kube
 from e2e.demo.netns import inside_network
-from e2e.demo.prometheus import PORT, Prometheus
+from e2e.demo.prometheus import PORT, Prometheus, find_program
 
 NAME = "turbospec"
 FORWARDED = re.compile(r"Forwarding from (127\.0\.0\.1:\d+) -> (\d+)")
@@ -91,15 +90,17 @@ class Place:
         raise ClusterError(f"kubectl port-forward to pod {pod} ended with status {forward.wait()}")
 
     def prometheus(self) -> AbstractContextManager[Prometheus | None]:
-        """Debian's Prometheus beside the pods of a local cluster; elsewhere, and where it is not installed, none."""
+        """Prometheus beside the pods of a local cluster; elsewhere, and where there is none to be had, none."""
         if not self.is_local:
             return nullcontext()
-        if shutil.which("prometheus") is None:
-            self._say("prometheus is not installed (apt-get install prometheus): going on without it")
+        try:
+            program = find_program(self._say)
+        except ClusterError as error:
+            self._say(f"going on without Prometheus: {error}")
             return nullcontext()
         self.enter()
         self.prometheus_url = f"http://{ClusterState.load(ClusterPaths(NAME)).nodes[0].address}:{PORT}"
-        return Prometheus()
+        return Prometheus(program)
 
 
 def choose_place(say: Say) -> Place:

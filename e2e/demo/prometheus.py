@@ -9,7 +9,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from e2e.cluster.errors import ClusterError
+from e2e.cache import build_into, cache_folder
+from e2e.cluster.progress import Say
+from e2e.cluster.shell import run
 from e2e.demo.engines import CONTROL_PORT, SERVING_PORT
 
 PORT = 9090
@@ -23,22 +25,41 @@ scrape_configs:
 """
 
 
-class Prometheus:
-    """``with Prometheus(): ...`` runs it with a store of its own, gone afterwards."""
+def find_program(say: Say) -> str:
+    """Prometheus of the PATH, else Debian's, unpacked into the cache: installing the package would start a service.
 
-    def __init__(self) -> None:
+    Raises:
+        ClusterError: there is neither, nor an apt-get to fetch it with.
+    """
+    if installed := shutil.which("prometheus"):
+        return installed
+    folder = build_into(cache_folder() / "prometheus", "debian", lambda target: _unpack(target, say))
+    return str(folder / "usr/bin/prometheus")
+
+
+def _unpack(target: Path, say: Say) -> None:
+    say("fetching Debian's Prometheus")
+    with tempfile.TemporaryDirectory() as fetched:
+        # apt-get writes the package into its working directory and takes no other
+        run(["sh", "-c", 'cd "$1" && apt-get download -qq prometheus', "sh", fetched])
+        [package] = Path(fetched).glob("prometheus_*.deb")
+        run(["dpkg-deb", "--extract", package, target])
+
+
+class Prometheus:
+    """``with Prometheus(program): ...`` runs it with a store of its own, gone afterwards."""
+
+    def __init__(self, program: str) -> None:
+        self._program = program
         self._folder = Path(tempfile.mkdtemp(prefix="turbospec-prometheus-"))
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
-        program = shutil.which("prometheus")
-        if program is None:
-            raise ClusterError("prometheus is not installed: apt-get install prometheus")
         self.scrape({}, "")
         (self._folder / "prometheus.yml").write_text(CONFIG)
         with (self._folder / "log").open("wb") as log:
             self._process = subprocess.Popen(
-                [program, f"--config.file={self._folder / 'prometheus.yml'}",
+                [self._program, f"--config.file={self._folder / 'prometheus.yml'}",
                  f"--storage.tsdb.path={self._folder / 'data'}", f"--web.listen-address=0.0.0.0:{PORT}"],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             )  # fmt: skip
