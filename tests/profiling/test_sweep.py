@@ -1,0 +1,97 @@
+"""The sweep and its time: the whole range first, then the least certain cells; slow machines still yield a profile."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import cast
+
+from tests.profiling.test_evaluate import record
+from turbospec.control.step import StepRecord
+from turbospec.profiling.grid import CellPlan
+from turbospec.profiling.measure import CellError, Meter
+from turbospec.profiling.sweep import FEWEST_CELLS, MOST_VISITS, Sweep
+
+PLANS = [CellPlan(batch, 128, 64) for batch in (1, 2, 4, 8, 16, 32)]
+KS = (0, 3)
+
+
+@dataclass
+class StubMeter:
+    """Measures in virtual time; ``noise`` is the relative spread of what it sees, by batch."""
+
+    seconds_per_round: float
+    noise: dict[int, float] = field(default_factory=dict)
+    refused: frozenset[int] = frozenset()
+    now: float = 0.0
+    visited: list[int] = field(default_factory=list)
+    rounds: list[int] = field(default_factory=list)
+
+    def measure(
+        self, plan: CellPlan, draft_tokens: Sequence[int], rounds: int, *, slow: float, last: float
+    ) -> list[StepRecord]:
+        """The contract of Meter.measure, on the virtual clock."""
+        self.visited.append(plan.batch)
+        if plan.batch in self.refused:
+            raise CellError("vLLM answered 400")
+        seen: list[StepRecord] = []
+        for turn in range(rounds):
+            if (turn and self.now >= slow) or self.now >= last:
+                break
+            self.now += self.seconds_per_round
+            self.rounds.append(plan.batch)
+            spread = self.noise.get(plan.batch, 0.0)
+            seen += [record(plan, k, factor=1.0 + spread * (-1) ** i) for k in draft_tokens for i in range(4)]
+        return seen
+
+
+def run(meter: StubMeter, seconds: float) -> Sweep:
+    """A finished sweep."""
+    sweep = Sweep(cast(Meter, meter), PLANS, KS, seconds, clock=lambda: meter.now)
+    sweep.run()
+    return sweep
+
+
+def test_certain_cells_are_visited_once() -> None:
+    """Nothing is left to learn: the run ends long before its time."""
+    meter = StubMeter(seconds_per_round=1.0)
+    run(meter, 240.0)
+    assert meter.visited == [plan.batch for plan in PLANS]
+    assert meter.now == 2 * len(PLANS)
+
+
+def test_the_least_certain_cell_is_visited_again_but_not_for_ever() -> None:
+    """A noisy cell gets more visits, up to the limit; quiet ones get none."""
+    meter = StubMeter(seconds_per_round=1.0, noise={8: 0.15})
+    run(meter, 240.0)
+    assert meter.visited.count(8) == MOST_VISITS
+    assert all(meter.visited.count(plan.batch) == 1 for plan in PLANS if plan.batch != 8)
+
+
+def test_time_is_kept() -> None:
+    """With enough cells the run ends at its time; the visit that is under way is finished with its first round."""
+    meter = StubMeter(seconds_per_round=5.0, noise=dict.fromkeys((1, 2, 4, 8, 16, 32), 0.15))
+    run(meter, 100.0)
+    assert 100.0 <= meter.now <= 110.0
+
+
+def test_a_slow_machine_gets_more_time_for_the_first_cells() -> None:
+    """Each round takes a third of the time: the run goes on until four cells are complete."""
+    meter = StubMeter(seconds_per_round=30.0)
+    sweep = run(meter, 100.0)
+    assert len(sweep.records) == FEWEST_CELLS
+    assert meter.now <= 200.0
+
+
+def test_a_hopelessly_slow_machine_ends_at_twice_the_time() -> None:
+    """However little there is."""
+    meter = StubMeter(seconds_per_round=90.0)
+    run(meter, 100.0)
+    assert 200.0 <= meter.now <= 290.0
+
+
+def test_a_refused_cell_is_passed_over_and_remembered() -> None:
+    """Others are measured; the reason is kept for the message; it is not tried again."""
+    meter = StubMeter(seconds_per_round=1.0, refused=frozenset({16}))
+    sweep = run(meter, 240.0)
+    assert meter.visited.count(16) == 1
+    assert len(sweep.records) == len(PLANS) - 1
+    assert sweep.last_refusal == "vLLM answered 400"
