@@ -30,7 +30,12 @@ def vllm(script: str, folder: Path, runner: str) -> subprocess.Popen[str]:
         "    return original(command, **options)\n"
         "subprocess.run = run\n"
     )
-    environment = {**os.environ, "PYTHONPATH": f"{stand_in.parent}:{ROOT}", "TURBOSPEC_PROFILE": "1"}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": f"{stand_in.parent}:{ROOT}",
+        "TURBOSPEC_PROFILE": "1",
+        "TMPDIR": str(folder),
+    }
     program = "from turbospec.profiling import launch\nimport os, sys, time\n" + textwrap.dedent(script)
     command = [sys.executable, "-c", program, "serve", "--port=8123", "--api-key", "k"]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
