@@ -70,7 +70,11 @@ async def test_exactly_one_profiling_job_measured_for_both_engines(kube: Kube, e
 
 
 async def test_k_follows_predictability_and_load_within_ten_seconds(fleet: Fleet) -> None:
-    """High for predictable text at low load; falls with acceptance; falls past the crossover; comes back each time."""
+    """High for predictable text at low load; falls with acceptance; falls past the crossover; comes back each time.
+
+    The ten seconds count from the arrival of the load in the engines (``Fleet.send``), not from the first request: how
+    long K takes from the first request on is neither asserted nor reported here.
+    """
     await fleet.send(PREDICTABLE, FEW)
     await fleet.settles(is_high, FOLLOW_SECONDS, "K high for predictable text at low load")
     await fleet.send(UNPREDICTABLE, SEVERAL)
