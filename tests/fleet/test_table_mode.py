@@ -233,3 +233,16 @@ def test_operator_that_has_counted_nothing_yet_goes_by_the_engines_own_estimate(
     fleet.round()
     assert engine.base is not None
     assert engine.base.table is not None
+
+
+def test_idleness_does_not_hide_what_the_engine_knows_from_the_operator() -> None:
+    """What the operator counted fades while nothing is served; turned to Table then, the engine has its table."""
+    fleet, engine = world(own_samples=(300.0,) * 7)
+    fleet.snapshot = replace(fleet.snapshot, policies=(policy(loop=EngineLoopMode.LOCAL),))
+    fleet.rounds(5)
+    engine.batch = 0
+    fleet.rounds(FOLLOW_ROUNDS)
+    fleet.snapshot = replace(fleet.snapshot, policies=(policy(loop=EngineLoopMode.TABLE),))
+    fleet.round()
+    assert engine.base is not None
+    assert engine.base.table is not None

@@ -44,14 +44,16 @@ def estimates(
     """What is known of each position, however old: counted here, else the engine's own estimate, else the pool's.
 
     The engine's own estimate is what an operator that has just started, or a policy just turned to Table, has at once.
+    What was counted here fades while the engine is idle; a remnant of it must not hide what the engine still knows.
     """
     found: list[PositionEstimate] = []
     for j in range(max(len(report.counts.drafted), len(memory.evidence))):
         own = memory.evidence[j] if j < len(memory.evidence) else None
+        reported = _reported(report, j)
         acceptance, samples = None, 0.0
-        if own is not None:
+        if own is not None and (own.trials >= MIN_TRIALS or reported is None or reported[1] <= own.trials):
             acceptance, samples = min(own.successes / own.trials, 1.0), own.trials
-        elif (reported := _reported(report, j)) is not None:
+        elif reported is not None:
             acceptance, samples = reported
         elif j < len(pool):
             acceptance, samples = pool[j].acceptance, pool[j].samples
