@@ -1,6 +1,6 @@
 """One local cluster with TurboSpec and two real vLLM servers of the dial model, for all tests here."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 
 import aiohttp
 import pytest
@@ -9,15 +9,17 @@ import pytest_asyncio
 from e2e.cluster.progress import Progress
 from e2e.demo import stack
 from e2e.demo.engines import Engines, find_engines
-from e2e.demo.kube import Kube
+from e2e.demo.kube import SYSTEM_NAMESPACE, Kube
 from e2e.demo.place import Place, local_place
 from e2e.load.driver import LoadDriver
 from e2e.manifests.serving import NAMESPACE, Serving, policy
 from e2e.models.store import ensure_model
-from e2e.tests.watching import Fleet, Watch
+from e2e.tests.watching import Fleet, Watch, took_seconds
 from e2e.vllm.install import install
 
 PROFILE_SECONDS = 100
+EVENTS = 15
+"""Latest events that a failure shows."""
 DRAFT_TOKENS = [0, 1, 3, 5]
 
 
@@ -66,3 +68,30 @@ async def fleet(engines: Engines) -> AsyncIterator[Fleet]:
         yield fleet
         await fleet.send(0.5, 0)
     assert load.last.failed == 0, load.last.error
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Add to a failure how the cluster stood at that moment: afterwards it is gone."""
+    report = yield
+    place = getattr(item, "funcargs", {}).get("place_and_kube")
+    if report.failed and report.when == "call" and place:
+        report.sections.append(("cluster", _how_it_stands(place[1])))
+    return report
+
+
+def _how_it_stands(kube: Kube) -> str:
+    try:
+        pods = kube.kubectl("get", "pods", "-A", "-o", "wide")
+        policies = kube.kubectl("get", "specpol,specprof,jobs", "-A")
+        logs = [kube.log(SYSTEM_NAMESPACE, pod.metadata.name) for pod in kube.pods(SYSTEM_NAMESPACE, "")]
+        events = kube.kubectl("get", "events", "-A", "--sort-by=.lastTimestamp").splitlines()[-EVENTS:]
+    except Exception as error:  # noqa: BLE001 (a report about a failure must not hide it)
+        return f"could not be read: {error}"
+    return "\n".join([pods, policies, *logs, *events])
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """How long K took to follow, change by change."""
+    for what, seconds in took_seconds:
+        terminalreporter.write_line(f"{what}: {seconds:.1f} s")

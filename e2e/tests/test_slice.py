@@ -72,21 +72,17 @@ async def test_exactly_one_profiling_job_measured_for_both_engines(kube: Kube, e
 async def test_k_follows_predictability_and_load_within_ten_seconds(fleet: Fleet) -> None:
     """High for predictable text at low load; falls with acceptance; falls past the crossover; comes back each time.
 
-    The ten seconds count from the arrival of the load in the engines (``Fleet.send``), not from the first request: how
-    long K takes from the first request on is neither asserted nor reported here.
+    The ten seconds count from the moment at which the clients change, prefill of their prompts included.
     """
-    await fleet.send(PREDICTABLE, FEW)
-    await fleet.settles(is_high, FOLLOW_SECONDS, "K high for predictable text at low load")
-    await fleet.send(UNPREDICTABLE, SEVERAL)
-    await fleet.settles(is_low, FOLLOW_SECONDS, "K falls when acceptance falls")
-    await fleet.send(PREDICTABLE, FEW)
-    await fleet.settles(is_high, FOLLOW_SECONDS, "K comes back")
-    await fleet.send(MIXED, FEW)
-    await fleet.settles(is_high, FOLLOW_SECONDS, "K high for mixed text at low load")
-    await fleet.send(MIXED, MANY)
-    await fleet.settles(is_low, FOLLOW_SECONDS, "K falls when load passes the crossover")
-    await fleet.send(PREDICTABLE, FEW)
-    await fleet.settles(is_high, FOLLOW_SECONDS, "K comes back after the load")
+    for acceptance, clients, holds, what in (
+        (PREDICTABLE, FEW, is_high, "K high for predictable text at low load"),
+        (UNPREDICTABLE, SEVERAL, is_low, "K falls when acceptance falls"),
+        (PREDICTABLE, FEW, is_high, "K comes back"),
+        (MIXED, FEW, is_high, "K high for mixed text at low load"),
+        (MIXED, MANY, is_low, "K falls when load passes the crossover"),
+        (PREDICTABLE, FEW, is_high, "K comes back after the load"),
+    ):
+        await fleet.follows(acceptance, clients, holds, FOLLOW_SECONDS, what)
 
 
 async def test_greedy_answers_are_those_of_an_engine_without_speculation(kube: Kube, engines: Engines) -> None:
@@ -106,7 +102,7 @@ async def test_greedy_answers_are_those_of_an_engine_without_speculation(kube: K
 
 async def test_a_killed_operator_changes_nothing_for_serving_and_takes_up_again(kube: Kube, fleet: Fleet) -> None:
     """Engines go on deciding; the next operator takes a higher epoch, pushes again and measures nothing again."""
-    await fleet.send(PREDICTABLE, SEVERAL)
+    await fleet.follows(PREDICTABLE, SEVERAL, is_high, FOLLOW_SECONDS, "K high before the operator is killed")
     before = await fleet.watch.engines.states()
     for pod in operator_pods(kube):
         kube.core.delete_namespaced_pod(pod.metadata.name, SYSTEM_NAMESPACE, grace_period_seconds=0)
@@ -134,10 +130,8 @@ async def test_with_the_operator_gone_the_engines_still_follow(kube: Kube, fleet
     kube.kubectl("scale", "deployment/turbospec-operator", "-n", SYSTEM_NAMESPACE, "--replicas=0")
     try:
         wait_for("the operator to be gone", lambda: not operator_pods(kube), 60)
-        await fleet.send(PREDICTABLE, FEW)
-        await fleet.settles(is_high, FOLLOW_SECONDS, "K high without an operator")
-        await fleet.send(UNPREDICTABLE, SEVERAL)
-        await fleet.settles(is_low, FOLLOW_SECONDS, "K falls without an operator")
+        await fleet.follows(PREDICTABLE, FEW, is_high, FOLLOW_SECONDS, "K high without an operator")
+        await fleet.follows(UNPREDICTABLE, SEVERAL, is_low, FOLLOW_SECONDS, "K falls without an operator")
     finally:
         kube.kubectl("scale", "deployment/turbospec-operator", "-n", SYSTEM_NAMESPACE, "--replicas=1")
         wait_for("the operator to be back", lambda: any(map(is_ready, operator_pods(kube))), 90)
@@ -146,15 +140,15 @@ async def test_with_the_operator_gone_the_engines_still_follow(kube: Kube, fleet
 async def test_with_the_engine_loop_off_the_operators_pushes_alone_follow(kube: Kube, fleet: Fleet) -> None:
     """Table mode: engines run exactly what they are told, and are told within 30 seconds."""
     generation = kube.patch_policy(NAMESPACE, POLICY, {"engine": {"loop": "Table"}})
-    assert await fleet.watch.engines.wait_for_generation(generation, 60)
+    assert await fleet.watch.engines.wait_for_generation(generation, 60), await fleet.watch.describe()
     try:
         assert {state.applied.mode for state in await fleet.watch.engines.states() if state.applied} == {"table"}
-        await fleet.send(PREDICTABLE, SEVERAL)
-        await fleet.settles(is_high, TABLE_FOLLOW_SECONDS, "table K rises with acceptance")
-        await fleet.send(UNPREDICTABLE, SEVERAL)
-        await fleet.settles(is_low, TABLE_FOLLOW_SECONDS, "table K falls with acceptance")
-        await fleet.send(PREDICTABLE, SEVERAL)
-        await fleet.settles(is_high, TABLE_FOLLOW_SECONDS, "table K comes back with acceptance")
+        for acceptance, holds, what in (
+            (PREDICTABLE, is_high, "table K rises with acceptance"),
+            (UNPREDICTABLE, is_low, "table K falls with acceptance"),
+            (PREDICTABLE, is_high, "table K comes back with acceptance"),
+        ):
+            await fleet.follows(acceptance, SEVERAL, holds, TABLE_FOLLOW_SECONDS, what)
     finally:
         generation = kube.patch_policy(NAMESPACE, POLICY, {"engine": {"loop": "Local"}})
         assert await fleet.watch.engines.wait_for_generation(generation, 60)
@@ -200,13 +194,12 @@ def test_a_policy_that_selects_nothing_says_so(kube: Kube) -> None:
 
 async def test_uninstalling_leaves_the_engines_serving(kube: Kube, fleet: Fleet) -> None:
     """The last test here: TurboSpec goes, requests are answered, and the engines go on deciding by themselves."""
-    await fleet.send(PREDICTABLE, FEW)
+    await fleet.follows(PREDICTABLE, FEW, is_high, FOLLOW_SECONDS, "K high before the uninstallation")
     before = await fleet.watch.engines.states()
     kube.helm("uninstall", stack.RELEASE, "--namespace", SYSTEM_NAMESPACE, "--wait", "--timeout", "90s")
     wait_for("the operator to be gone", lambda: not kube.pods(SYSTEM_NAMESPACE, ""), 60)
     await fleet.settles(is_high, FOLLOW_SECONDS, "K high after the uninstallation")
-    await fleet.send(UNPREDICTABLE, SEVERAL)
-    await fleet.settles(is_low, FOLLOW_SECONDS, "K falls after the uninstallation")
+    await fleet.follows(UNPREDICTABLE, SEVERAL, is_low, FOLLOW_SECONDS, "K falls after the uninstallation")
     after = await fleet.watch.engines.states()
     assert [state.engine.id for state in after] == [state.engine.id for state in before]
     assert all(is_ready(pod) for pod in kube.pods(NAMESPACE, stack.LABELS))

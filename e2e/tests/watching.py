@@ -10,8 +10,10 @@ from e2e.demo.samples import Step, StepSummary, summarise
 from e2e.load.driver import LoadDriver
 
 LOOK_SECONDS = 0.5
-ARRIVAL_SECONDS = 90.0
 ARRIVED_SHARE = 0.75
+"""Of many clients some are always between two requests."""
+took_seconds: list[tuple[str, float]] = []
+"""What was waited for, and how long it took, for the report at the end."""
 
 
 @dataclass
@@ -60,15 +62,14 @@ class Watch:
                 return time.monotonic() - begin
         return None
 
-    def describe(self) -> str:
-        """The last seconds of every engine, for a failed assertion."""
+    async def describe(self) -> str:
+        """The last seconds of every engine and what it says of itself, for a failed assertion."""
         lines = []
-        for engine in self.engines.all:
+        for engine, state in zip(self.engines.all, await self.engines.states(), strict=True):
             each = self.recent(engine.pod, 2.0)
-            lines.append(
-                f"{engine.pod}: K {each.mean_draft_tokens}, batch {each.mean_batch}, acceptance {each.acceptance_rate}"
-            )
-        return "; ".join(lines)
+            figures = f"K {each.mean_draft_tokens}, batch {each.mean_batch}, acceptance {each.acceptance_rate}"
+            lines.append(f"{engine.pod}: {figures}; {state.model_dump_json(exclude_none=True)}")
+        return "\n".join(lines)
 
 
 @dataclass
@@ -79,26 +80,27 @@ class Fleet:
     load: LoadDriver
 
     async def send(self, acceptance: float, clients: int) -> None:
-        """From now on so many clients per engine send prompts of this acceptance.
-
-        Returns when the change has arrived: a CPU takes seconds to prefill sixteen prompts, and until then neither the
-        batch nor the text is what the test is about.
-        """
+        """From now on so many clients per engine send prompts of this acceptance."""
         seed = str(time.monotonic_ns())
         await self.load.start(self.watch.engines.targets, f"dial:{acceptance}", clients, seed)
-        if clients == 0:
-            return
-        # One client more or less than one is another load; of sixteen some are always between two requests.
-        arrived = await self.watch.until_all(
-            lambda seen: ARRIVED_SHARE * clients <= (seen.mean_batch or 0.0) <= clients, ARRIVAL_SECONDS, 1.0
-        )
-        assert arrived is not None, f"the load did not arrive: {self.watch.describe()}"
+
+    async def follows(
+        self, acceptance: float, clients: int, holds: Callable[[StepSummary], bool], within_seconds: float, what: str
+    ) -> None:
+        """Change the load, and fail unless every engine decodes it and shows ``holds`` in time, all from the change."""
+        await self.send(acceptance, clients)
+        await self.settles(lambda seen: _arrived(seen, clients) and holds(seen), within_seconds, what)
 
     async def settles(self, holds: Callable[[StepSummary], bool], within_seconds: float, what: str) -> None:
-        """Fails where not every engine shows it in time."""
+        """Fails where not every engine shows it in time from now."""
         took = await self.watch.until_all(holds, within_seconds)
-        assert took is not None, f"{what}: not within {within_seconds:.0f} s: {self.watch.describe()}"
+        assert took is not None, f"{what}: not within {within_seconds:.0f} s: {await self.watch.describe()}"
+        took_seconds.append((what, took))
         assert self.load.last.failed == 0, self.load.last.error
+
+
+def _arrived(seen: StepSummary, clients: int) -> bool:
+    return ARRIVED_SHARE * clients <= (seen.mean_batch or 0.0) <= clients
 
 
 def is_high(summary: StepSummary) -> bool:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from e2e.models.prompts import FIRST_BYTE_TOKEN, MAX_OUTPUT_TOKENS, dial_continuation, dial_prompt
+from e2e.models.prompts import MAX_OUTPUT_TOKENS, PROMPT_TOKENS, dial_continuation, dial_prompt
 
 DRAFT_TOKENS = 5
 LONGEST_MATCH = 4
@@ -43,9 +43,12 @@ def test_the_drafter_is_right_as_often_as_the_dial_says(acceptance: float) -> No
     assert deep == pytest.approx([acceptance] * len(deep), abs=0.1)
 
 
-def test_every_byte_stands_in_the_prompt_exactly_once() -> None:
+def test_every_byte_of_the_answer_stands_in_the_prompt_exactly_once() -> None:
     """Otherwise matches could be ambiguous and the dial off."""
-    assert sorted(dial_prompt(0.5, 3)) == [FIRST_BYTE_TOKEN + byte for byte in range(256)]
+    *prompt, last = dial_prompt(0.5, 3)
+    assert len(set(prompt)) == len(prompt) == PROMPT_TOKENS - 1
+    assert set(prompt) == {last, *dial_continuation([last], PROMPT_TOKENS - 2)}
+    assert MAX_OUTPUT_TOKENS <= PROMPT_TOKENS - 2
 
 
 def test_equal_seeds_give_equal_prompts() -> None:
