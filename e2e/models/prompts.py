@@ -14,7 +14,7 @@ MAX_OUTPUT_TOKENS = 120
 
 
 def dial_prompt(acceptance: float, seed: int) -> list[int]:
-    """128 token ids: consecutive bytes in shuffled runs that go on with probability ``acceptance``, and the first again.
+    """128 token ids: consecutive bytes in shuffled runs that go on with probability ``acceptance``; then the first.
 
     The model continues with b + 1. The drafter looks the last tokens up in the prompt and proposes what followed there,
     which is b + 1 where the run went on: the conditional acceptance of every draft position is about ``acceptance`` for
