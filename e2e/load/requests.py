@@ -22,7 +22,7 @@ class Call:
     body: dict[str, Any]
 
 
-OUTPUT_TOKENS = {"code": (80, 240), "chat": (80, 240), "dial": (40, MAX_OUTPUT_TOKENS)}
+OUTPUT_TOKENS = {"code": (80, 240), "chat": (80, 240), "dial": (30, MAX_OUTPUT_TOKENS)}
 """Answers are limited to a length drawn from this range: equal lengths would keep all clients in step for ever."""
 
 

@@ -6,15 +6,15 @@ import random
 FIRST_BYTE_TOKEN = 4
 """Token of byte 0: four special tokens come before."""
 
-PROMPT_TOKENS = 128
+PROMPT_TOKENS = 96
 """Short: a CPU takes seconds to prefill sixteen of them, and K is to be seen following the load, not prefill."""
 
-MAX_OUTPUT_TOKENS = 120
+MAX_OUTPUT_TOKENS = 90
 """Beyond the bytes of the prompt the drafter finds nothing to look up."""
 
 
 def dial_prompt(acceptance: float, seed: int) -> list[int]:
-    """128 token ids: consecutive bytes in shuffled runs that go on with probability ``acceptance``; then the first.
+    """96 token ids: consecutive bytes in shuffled runs that go on with probability ``acceptance``; then the first.
 
     The model continues with b + 1. The drafter looks the last tokens up in the prompt and proposes what followed there,
     which is b + 1 where the run went on: the conditional acceptance of every draft position is about ``acceptance`` for

@@ -9,7 +9,7 @@ from e2e.demo.engines import Engines
 from e2e.demo.samples import Step, StepSummary, summarise
 from e2e.load.driver import LoadDriver
 
-LOOK_SECONDS = 0.5
+LOOK_SECONDS = 0.25
 ARRIVED_SHARE = 0.75
 """Of many clients some are always between two requests."""
 took_seconds: list[tuple[str, float]] = []
@@ -45,7 +45,7 @@ class Watch:
         return {engine.pod: self.recent(engine.pod, time.monotonic() - begin) for engine in self.engines.all}
 
     async def until_all(
-        self, holds: Callable[[StepSummary], bool], within_seconds: float, over_seconds: float = 2.0
+        self, holds: Callable[[StepSummary], bool], within_seconds: float, over_seconds: float = 1.0
     ) -> float | None:
         """Seconds until ``holds`` is true of the last ``over_seconds`` of every engine at once; None if never in time.
 
