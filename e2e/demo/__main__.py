@@ -184,6 +184,7 @@ async def measure(place: Place, kube: Kube, options: Options, started: float) ->
         await engines.new_steps()
         with LiveView(Console(), options.rounds) as view:
             measurement = Measurement(kube, engines, load, options.window_seconds, options.haste, view.show)
+            await measurement.warm_up(windows[0].phase.style)
             await measurement.run(windows)
         failed = load.last.failed
         if failed:

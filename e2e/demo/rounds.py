@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from e2e.cluster.errors import ClusterError
 from e2e.demo.engines import Engines
 from e2e.demo.kube import Kube
-from e2e.demo.phases import TURBOSPEC, Arm, Window, seconds
+from e2e.demo.phases import FIXED, TURBOSPEC, Arm, Window, seconds
 from e2e.demo.report import TimelinePoint, WindowResult
 from e2e.demo.samples import Step, StepSummary, summarise
 from e2e.load.driver import LoadDriver
@@ -17,6 +17,7 @@ from e2e.manifests.serving import NAMESPACE, POLICY
 SWITCH_SECONDS = 60.0
 """How long engines may take to run an arm's document; two rounds of the operator are usual."""
 SAMPLE_SECONDS = 1.0
+WARM_UP_SECONDS = 90.0
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,22 @@ class Measurement:
             await self._measure(window, seconds(windows[index + 1 :], self.window_seconds, self.haste))
             previous = window
         await self._switch(TURBOSPEC)
+
+    async def warm_up(self, style: str) -> None:
+        """Every server has drafted: its first drafts compile the drafter, for seconds that nobody's window should hold.
+
+        Raises ClusterError where one drafts nothing.
+        """
+        await self._switch(FIXED)
+        await self.load.start(self.engines.targets, style, 1, "warm-up")
+        cold = {engine.pod for engine in self.engines.all}
+        deadline = time.monotonic() + WARM_UP_SECONDS
+        while cold:
+            if time.monotonic() > deadline:
+                raise ClusterError(f"no drafts from {', '.join(sorted(cold))} within {WARM_UP_SECONDS:.0f} s")
+            await asyncio.sleep(SAMPLE_SECONDS)
+            await self.engines.new_steps()
+            cold -= {engine.pod for engine in self.engines.all if summarise(engine.latest).acceptance_rate is not None}
 
     async def _switch(self, arm: Arm) -> None:
         """Patch the policy and wait until every engine obeys. No load meanwhile: every arm begins alike."""

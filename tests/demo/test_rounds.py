@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ class FakeWorld:
     patches: list[list[int]] = field(default_factory=list)
     starts: list[tuple[str, int, str]] = field(default_factory=list)
     targets: dict[str, str] = field(default_factory=dict)
+    all: list[Any] = field(default_factory=list)
 
     def patch_policy(self, _namespace: str, _name: str, spec: dict[str, Any]) -> int:
         self.patches.append(spec["speculation"]["draftTokens"])
@@ -68,6 +70,25 @@ async def test_all_arms_of_a_round_get_the_same_prompts_and_the_same_time() -> N
     assert time.monotonic() - began >= seconds(windows, WINDOW_SECONDS)
     loads = [start for start in world.starts if start[1]]
     assert loads == [("code", 1, "0-few"), ("chat", 16, "0-many")] * 3
+
+
+async def test_warming_up_lasts_until_every_server_has_drafted() -> None:
+    """At a draft length that drafts, whatever the policy says."""
+
+    class Server(SimpleNamespace):
+        looks = 0
+
+        @property
+        def latest(self) -> list[dict[str, Any]]:
+            self.looks += 1
+            drafted = [5 if self.looks > self.slow else 0]
+            return [{"decodes": 1, "decided_draft_tokens": 5, "generated_tokens": 1,
+                     "drafted_per_position": drafted, "accepted_per_position": [0]}]  # fmt: skip
+
+    world = FakeWorld(all=[Server(pod="quick", slow=0), Server(pod="slow", slow=2)])
+    await measurement(world, []).warm_up("code")
+    assert world.patches == [[5]]
+    assert [server.looks for server in world.all] == [3, 3]
 
 
 async def test_remaining_time_only_shrinks() -> None:
