@@ -46,7 +46,7 @@ setup: .venv/.stamp ## Make .venv with all a developer needs (idempotent)
 
 .venv/.stamp: requirements/dev.txt pyproject.toml
 	@echo "setup: installing the development environment into .venv"
-	test -x $(PY) || "$(PYTHON)" -m venv .venv
+	$(PY) -m pip --version >/dev/null 2>&1 || "$(PYTHON)" -m venv .venv
 	$(PY) -m pip install -q --disable-pip-version-check "uv>=0.8"
 	.venv/bin/uv pip install -q -p $(PY) --require-hashes -r requirements/dev.txt
 	.venv/bin/uv pip install -q -p $(PY) --no-deps -e .
