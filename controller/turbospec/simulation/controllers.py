@@ -9,6 +9,7 @@ from turbospec.control.latency import LatencyModel
 from turbospec.control.step import StepComposition, StepRecord
 from turbospec.simulation.engine import SimulatedEngine
 from turbospec.simulation.files import EngineFile
+from turbospec.simulation.ground_truth import long_run_goodput
 from turbospec.simulation.step_time import Work
 
 EMA_ALPHA = 0.2
@@ -115,7 +116,11 @@ class AcceptanceEma:
 
 
 class Oracle:
-    """The best allowed K for the requests that decode now, from the true step times and the true acceptance."""
+    """The best allowed K for the requests that decode now, from the true step times and the true acceptance.
+
+    Best in the long run: with the prompts that this batch and text bring into its steps. It knows no single step's
+    future, and pays the same lag as the others.
+    """
 
     learns = False
 
@@ -123,33 +128,55 @@ class Oracle:
         self.changes = 0
         self._engine = engine
         self._allowed = engine.spec.allowed
-        self._last: tuple[int, float, float] | None = None
-        self._choice = self._allowed[0]
+        self._best = self._allowed[0]
+        self._known: dict[tuple[int, int, float, float], dict[int, float]] = {}
+        self._now: dict[int, float] = {}
         self._by_batch: dict[int, int] = {}
+        self._drift: object = None
 
     def choose(self, composition: StepComposition) -> int:
-        """By true goodput of a step without prefill: what prefill a step holds has to be done at any K."""
+        """The K of highest goodput."""
         n = composition.decodes
         if n == 0:
-            return self._choice
-        batch = self._engine.batch
-        situation = (n, batch.kv_tokens // (CONTEXT_STEP * n), float(batch.tokens_sum[-1]))
-        if situation != self._last or self._engine.spec.drift:
-            self._last = situation
-            self._choice = max(self._allowed, key=self.goodput)
-            self.changes += self._by_batch.get(n, self._choice) != self._choice
-            self._by_batch[n] = self._choice
-        return self._choice
+            return self._best
+        batch, drift = self._engine.batch, self._engine.step_time.drift
+        if drift is not self._drift:
+            self._drift = drift
+            self._known.clear()
+        tokens, drafted = batch.tokens_sum.item(-1), batch.drafted_sum.item(-1)
+        situation = (n, batch.kv_tokens // (CONTEXT_STEP * n), round(tokens, 3), round(drafted, 3))
+        known = self._known.get(situation)
+        if known is None:
+            known = self._known[situation] = self._evaluate()
+        if known is not self._now:
+            self._now = known
+            self._best = max(known, key=known.__getitem__)
+            self.changes += self._by_batch.get(n, self._best) != self._best
+            self._by_batch[n] = self._best
+        return self._best
 
     def observe(self, record: StepRecord) -> None:
         """Nothing is learnt: all is known."""
 
     def goodput(self, draft_tokens: int) -> float:
-        """Expected tokens per second of the present decodes at this K."""
-        batch, k = self._engine.batch, draft_tokens
-        drafted = float(batch.drafted_sum[k])
-        work = Work(len(batch), k, drafted, k if drafted else 0, batch.kv_tokens, 0)
-        return float(batch.tokens_sum[k]) / self._engine.step_time.seconds(work)
+        """Expected tokens per second of the requests last chosen for at this K."""
+        return self._now[draft_tokens]
+
+    def _evaluate(self) -> dict[int, float]:
+        batch, found = self._engine.batch, {}
+        prompt = sum(request.prompt_tokens for request in batch.requests) / len(batch)
+        output = sum(request.output_tokens for request in batch.requests) / len(batch)
+        for k in self._allowed:
+            drafted = batch.drafted_sum.item(k)
+            found[k] = long_run_goodput(
+                self._engine.step_time,
+                Work(len(batch), k, drafted, k if drafted else 0, batch.kv_tokens, 0),
+                batch.tokens_sum.item(k),
+                prompt_tokens=prompt,
+                output_tokens=output,
+                most_tokens=self._engine.spec.max_num_batched_tokens,
+            )
+        return found
 
 
 class TurboSpec:

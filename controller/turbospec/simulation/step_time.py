@@ -48,7 +48,7 @@ class StepTime:
         """Duration of the step, in seconds."""
         decodes, drafted, passes = work.decodes, work.drafted, work.passes
         proposed = drafted
-        if self._always and work.asked:
+        if self._always and work.asked and decodes:
             proposed, passes = float(decodes * self._most), self._most
         tokens = decodes + drafted + work.prefill_tokens
         padded, eager = self._pad(tokens)
