@@ -219,9 +219,8 @@ def test_staleness_counts_steps_since_a_position_was_seen() -> None:
     """None where it never was."""
     estimator = AcceptanceEstimator(4)
     assert estimator.staleness(0) is None
-    estimator.observe(Counts(1, 2, (2, 0, 0, 0), (1, 0, 0, 0)))
-    for _ in range(7):
-        estimator.observe(NOTHING)
+    estimator.learn([Counts(1, 2, (2, 0, 0, 0), (1, 0, 0, 0))])
+    estimator.learn([NOTHING] * 7)
     assert estimator.staleness(0) == 7
     assert estimator.staleness(1) is None
 

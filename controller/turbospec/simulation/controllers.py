@@ -185,7 +185,13 @@ class TurboSpec:
     learns = True
 
     def __init__(self, engine: EngineFile, latency: LatencyModel | None, prior: tuple[Prior, ...] = ()) -> None:
-        limits = LoopLimits(engine.max_num_seqs, engine.max_draft_tokens, engine.allowed)
+        limits = LoopLimits(
+            engine.max_num_seqs,
+            engine.max_draft_tokens,
+            engine.allowed,
+            graph_sizes=tuple(engine.graph.padded_to) if engine.graph else (),
+            max_num_batched_tokens=engine.max_num_batched_tokens,
+        )
         self.loop = EngineLoop(limits, startup_table(engine.allowed, engine.max_num_seqs))
         self.loop.configure(LoopSettings("local", engine.allowed, None, latency, prior))
         self.changes = 0

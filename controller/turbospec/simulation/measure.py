@@ -1,7 +1,7 @@
 """Profiles a simulated engine: the product's own grid, sweep and fit, on simulated time."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from turbospec.control.latency import LatencyModel
 from turbospec.control.step import StepComposition, StepRecord
@@ -44,7 +44,8 @@ def profile(spec: EngineFile, seed: int, seconds: float = PROFILE_SECONDS) -> Me
     sweep = Sweep(meter, plan_sweep(limits), draft_lengths(spec.allowed), seconds, clock=lambda: meter.now)
     sweep.run()
     found = evaluate(sweep.records, sweep.draft_tokens)
-    return Measured(found.model, found.hold_out_error, meter.now)
+    model = replace(found.model, graph_sizes=limits.graph_sizes)
+    return Measured(model, found.hold_out_error, meter.now)
 
 
 @dataclass
