@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 
 from benchmarks.control.engines import PROMPTS, YIELD, model
@@ -57,16 +58,16 @@ def true_goodput(spec: EngineFile, text: PhaseSpec, batch: int, context: float, 
     """Tokens per second in the long run, from the engine's own step times."""
     acceptance = extended(text.acceptance, spec.max_draft_tokens)
     found = extended(text.draft_yield, spec.max_draft_tokens)
-    tokens = 1.0 + sum(found[j] * math.prod(acceptance[: j + 1]) for j in range(k))
+    gained = [found[j] * math.prod(acceptance[: j + 1]) for j in range(k)]
     drafted = batch * sum(found[:k])
     step_time = StepTime(spec)
     step_time.drift = spec.drift[-1] if spec.drift else None
     return long_run_goodput(
         step_time,
         Work(batch, k, drafted, k if drafted else 0, batch * context, 0),
-        batch * tokens,
+        list(accumulate(gained, initial=1.0)),
         prompt_tokens=text.prompt_tokens or 1,
-        output_tokens=text.output_tokens or math.inf,
+        output_tokens=text.output_tokens or 1,
         most_tokens=spec.max_num_batched_tokens,
     )
 

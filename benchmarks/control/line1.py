@@ -8,13 +8,13 @@ from benchmarks.control.lines import Part, Task, geometric_mean, worst_rows
 
 RIVALS = 3
 """Fixed K that are simulated, those best by the true step times; the others are further behind than noise reaches."""
-HOUR_POINTS = (("h100", 16, "mid"), ("graphs", 40, "decaying"), ("fixture", 4, "high"))
+HOUR_POINTS = (("h100", LADDER, 16, "mid"), ("graphs", ALL, 40, "decaying"), ("fixture", ALL, 4, "high"))
 
 
 def tasks(*, quick: bool) -> list[Task]:
     """Every (engine, clients, text), with both sets of K; fewer clients and one set in the quick mode."""
     clients = (1, 8, 64, 256) if quick else CLIENTS
-    length = (6.0, 16.0) if quick else (20.0, 60.0)
+    length = (6.0, 16.0) if quick else (15.0, 40.0)
     points = []
     for index, name in enumerate(NAMES):
         for allowed in (LADDER, ALL):
@@ -23,8 +23,7 @@ def tasks(*, quick: bool) -> list[Task]:
             points += [Task(1, point, (name, allowed, n, text, length)) for n in clients for text in TEXTS]
     hours = [
         Task(1, hour, (name, allowed, n, text, 900.0 if quick else 3600.0))
-        for name, n, text in (HOUR_POINTS[:1] if quick else HOUR_POINTS)
-        for allowed in ((LADDER,) if quick else (LADDER, ALL))
+        for name, allowed, n, text in (HOUR_POINTS[:1] if quick else HOUR_POINTS)
     ]
     return hours + points
 

@@ -19,7 +19,7 @@ TYPICAL = ([0.3], [0.6], [0.8], [0.68, 0.39, 0.20, 0.10, 0.06, 0.03, 0.02])
 def tasks(*, quick: bool) -> list[Task]:
     """Scenarios in turn over the engines, short and long phases, both sets of K; and the two of texts that change."""
     scenarios = []
-    for number in range(7 if quick else 21):
+    for number in range(7 if quick else 14):
         name, allowed = NAMES[number % len(NAMES)], (LADDER, ALL)[(number // 2) % 2]
         shortest = 60.0 if number % 3 == 2 else 20.0
         scenarios.append(Task(2, scenario, (name, allowed, number, shortest, 4 if quick else 8)))

@@ -26,7 +26,7 @@ Case = tuple[str, int, str, dict[str, object]]
 
 
 def moving_drifts(allowed: tuple[int, ...]) -> list[Case]:
-    """For each engine and kind of drift the clients and text for which staying costs most; none where that is little."""
+    """For each engine and kind of drift, the clients and text where staying costs most; none where that is little."""
     cases = []
     for name in NAMES:
         before = engine(name, allowed)

@@ -3,10 +3,8 @@
 import random
 from typing import Any
 
-from benchmarks.control.arms import true_goodput
 from benchmarks.control.engines import ALL, LADDER, NAMES, PROMPTS, engine, measured
 from benchmarks.control.lines import Part, Task
-from turbospec.simulation.files import PhaseSpec
 from turbospec.simulation.step_time import StepTime, Work
 
 POINTS = 300
@@ -25,13 +23,13 @@ def grid(name: str, allowed: tuple[int, ...]) -> list[dict[str, Any]]:
     for _ in range(POINTS):
         batch, context = round(2 ** rng.uniform(0, 8)), round(64 * 2 ** rng.uniform(0, 6))
         context = min(max(context, PROMPTS.get(name, 0) // 4), spec.kv_cache_tokens // batch)
-        text = PhaseSpec(seconds=1, clients=1, prompt_tokens=1, output_tokens=1, acceptance=[rng.uniform(0.05, 0.95)])
+        acceptance = rng.uniform(0.05, 0.95)
         predicted = {
             k: profile.model.step_seconds(decodes=batch, draft_tokens=k, kv_tokens=batch * context) for k in allowed
         }
         true = {k: truth.seconds(Work(batch, k, batch * k, k, batch * context, 0)) for k in allowed}
         errors += [abs(predicted[k] / predicted[0] / (true[k] / true[0]) - 1.0) for k in allowed if k]
-        goodput = {k: true_goodput(spec, text, batch, context, k) for k in allowed}
+        goodput = {k: sum(acceptance**j for j in range(k + 1)) / true[k] for k in allowed}
         chosen = max(allowed, key=lambda k: goodput[k] * true[k] / predicted[k])
         regrets.append(1.0 - goodput[chosen] / max(goodput.values()))
     errors.sort()

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,29 +33,41 @@ def show(parts: Sequence[Part], *, details: bool) -> None:
                 console.print(f"   {text}", highlight=False)
 
 
-def write_json(parts: Sequence[Part], rows: dict[int, list[dict[str, Any]]], quick: bool) -> Path:
-    """All rows and the table, in build/."""
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """The rows of one line, and how they came about."""
+
+    line: int
+    quick: bool
+    seconds: float
+    rows: list[dict[str, Any]]
+
+
+def store(found: Stored) -> None:
+    """Keep the rows of a line in build/, in place of those that were there."""
     RESULTS.mkdir(parents=True, exist_ok=True)
-    path = RESULTS / ("quick.json" if quick else "full.json")
-    data = {"table": [asdict(part) for part in parts], "rows": {str(line): found for line, found in rows.items()}}
-    path.write_text(json.dumps(data, indent=1, default=str), encoding="utf-8")
-    return path
+    name = f"{'quick' if found.quick else 'full'}-line{found.line}.json"
+    (RESULTS / name).write_text(json.dumps(asdict(found), indent=1), encoding="utf-8")
 
 
-def write_document(parts: Sequence[Part], seconds: float) -> None:
+def stored(line: int, *, quick: bool) -> Stored | None:
+    """What was kept of a line."""
+    path = RESULTS / f"{'quick' if quick else 'full'}-line{line}.json"
+    return Stored(**json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
+
+
+def write_document(parts: Sequence[Part], found: Sequence[Stored]) -> None:
     """Put the table between the marks in docs/benchmarks.md."""
-    lines = [
-        "",
-        f"One full run, {seconds / 60:.0f} minutes:",
-        "",
-        "| line | asked | measured | met |",
-        "| --- | --- | --- | --- |",
-    ]
+    sampled = [str(one.line) for one in found if one.quick]
+    minutes = sum(one.seconds for one in found) / 60
+    note = f" Lines {', '.join(sampled)} are a sample (quick mode)." if sampled else ""
+    lines = ["", f"From a run of {minutes:.0f} minutes.{note}", ""]
+    lines += ["| line | asked | measured | met |", "| --- | --- | --- | --- |"]
     lines += [f"| {p.line} | {_cell(p.asked)} | {_cell(p.measured)} | {'yes' if p.met else '**no**'} |" for p in parts]
-    lines += ["", "Worst cases of each:", ""]
+    lines += ["", "The worst cases, worst first:", ""]
     for part in parts:
         if part.worst:
-            lines.append(f"- {part.line}, {part.asked}:")
+            lines.append(f"- line {part.line}, {part.asked}:")
             lines += [f"  - {text}" for text in part.worst]
     text = DOCUMENT.read_text(encoding="utf-8")
     head, rest = text.split(BEGIN)

@@ -166,12 +166,13 @@ class Oracle:
         batch, found = self._engine.batch, {}
         prompt = sum(request.prompt_tokens for request in batch.requests) / len(batch)
         output = sum(request.output_tokens for request in batch.requests) / len(batch)
+        tokens = (batch.tokens_sum / len(batch)).tolist()
         for k in self._allowed:
             drafted = batch.drafted_sum.item(k)
             found[k] = long_run_goodput(
                 self._engine.step_time,
                 Work(len(batch), k, drafted, k if drafted else 0, batch.kv_tokens, 0),
-                batch.tokens_sum.item(k),
+                tokens,
                 prompt_tokens=prompt,
                 output_tokens=output,
                 most_tokens=self._engine.spec.max_num_batched_tokens,
