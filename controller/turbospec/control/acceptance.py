@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from turbospec.control.change import find_change
+from turbospec.control.change import Change, find_change
 from turbospec.control.counts import DraftCounts, EventCounts, pool
 
 BLOCK_STEPS = 10
@@ -117,9 +117,7 @@ class AcceptanceEstimator:
         change = find_change(past, self._sums, self.max_draft_tokens)
         if change is not None:
             self.changes += 1
-            self._memory = EventCounts.zero(self.max_draft_tokens)
-            self._prior = EventCounts.zero(self.max_draft_tokens)
-            del self._sums[:change]
+            self._forget(change)
         elif len(self._sums) > RECENT_BLOCKS + 1:
             before = self._sums.pop(0)
             self._retire(_difference(self._sums[0], before))
@@ -139,7 +137,9 @@ class AcceptanceEstimator:
             acceptance = self._acceptance(j, trials, hits, acceptance)
             asked, drafted = own.trials[deep + j] + prior.trials[deep + j], own.hits[deep + j] + prior.hits[deep + j]
             if asked > 0:
-                draft_yield = (1.0 if draft_yield is None else draft_yield) * min(1.0, drafted / asked)
+                # One hit on top: a handful of misses does not make a drafter that never finds anything.
+                share = (drafted + 1.0) / (asked + 1.0)
+                draft_yield = (1.0 if draft_yield is None else draft_yield) * min(1.0, share)
             spread = 0.0 if acceptance is None else self._spread(j, trials, acceptance)
             estimates.append(PositionEstimate(acceptance, draft_yield, own.trials[j], spread))
         return tuple(estimates)
@@ -234,6 +234,19 @@ class AcceptanceEstimator:
                 keep = min(1.0, MAX_SAMPLES / trials)
                 memory.hits[i] = min(trials, memory.hits[i] * fading + block.hits[i]) * keep
                 memory.trials[i] = trials * keep
+
+    def _forget(self, change: Change) -> None:
+        """Drop what was counted before the change; a drafter that finds more or less says nothing of acceptance."""
+        first = self.max_draft_tokens if change.yield_only else 0
+        start = self._sums[change.block]
+        for counts in (self._memory, self._prior):
+            for i in range(first, 2 * self.max_draft_tokens):
+                counts.trials[i] = counts.hits[i] = 0.0
+        for sums in self._sums[: change.block]:
+            for i in range(first, 2 * self.max_draft_tokens):
+                sums.trials[i], sums.hits[i] = start.trials[i], start.hits[i]
+        if not change.yield_only:
+            del self._sums[: change.block]
 
     def _learn_shape(self) -> None:
         own = self._own

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from turbospec.control.counts import EventCounts
 
@@ -9,6 +10,8 @@ CHANGE_THRESHOLD = 4.0
 """Standard errors between past and recent blocks that count as a change of text; by chance about once in hours."""
 CHANGE_MIN_SAMPLES = 6.0
 """Samples after a change that can show it; one probe burst must be able to."""
+YIELD_FALL_MIN_SAMPLES = 24.0
+"""The same for a yield that falls: three steps at least, for misses of one step are one event (see ``counts``)."""
 CHANGE_MIN_PAST = 20.0
 """Samples before it: fewer have no rate that could be contradicted."""
 LEAST_RATE = 0.05
@@ -17,8 +20,16 @@ SURE_RATE = 0.97
 """Above it a full house is what was expected."""
 
 
-def find_change(past: EventCounts, sums: Sequence[EventCounts], positions: int) -> int | None:
-    """Index of the recent block that begins something new, or None.
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Recent block ``block`` begins something new; ``yield_only``: acceptance is as it was."""
+
+    block: int
+    yield_only: bool
+
+
+def find_change(past: EventCounts, sums: Sequence[EventCounts], positions: int) -> Change | None:
+    """Where the recent blocks begin something new, or None.
 
     ``sums[i]`` are the trials and hits counted before recent block i since some moment before all of them, the last
     entry those up to now: so what came after a boundary is one subtraction. ``past`` is all before the recent blocks.
@@ -31,15 +42,18 @@ def find_change(past: EventCounts, sums: Sequence[EventCounts], positions: int) 
     length = 1
     while length <= blocks:
         start = sums[blocks - length]
-        for events in (range(positions), range(positions, 2 * positions)):
-            found = _surprise(past, first, start, now, events)
+        for is_yield in (False, True):
+            events = range(positions, 2 * positions) if is_yield else range(positions)
+            found = _surprise(past, first, start, now, events, YIELD_FALL_MIN_SAMPLES if is_yield else 0.0)
             if found > score:
-                best, score = blocks - length, found
+                best, score = Change(blocks - length, is_yield), found
         length *= 2
     return best
 
 
-def _surprise(past: EventCounts, first: EventCounts, start: EventCounts, now: EventCounts, events: range) -> float:
+def _surprise(  # noqa: PLR0917 - four moments in time
+    past: EventCounts, first: EventCounts, start: EventCounts, now: EventCounts, events: range, least_to_fall: float
+) -> float:
     """Standard errors between the hits after a boundary and those that the rates before it predict."""
     samples = surprise = variance = 0.0
     for i in events:
@@ -59,6 +73,6 @@ def _surprise(past: EventCounts, first: EventCounts, start: EventCounts, now: Ev
         bounded = min(max(rate, LEAST_RATE), 1.0 - LEAST_RATE)
         surprise += hits - n * rate
         variance += n * bounded * (1.0 - bounded) * (1.0 + n / before)
-    if samples < CHANGE_MIN_SAMPLES:
+    if samples < CHANGE_MIN_SAMPLES or (surprise < 0.0 and samples < least_to_fall):
         return 0.0
     return abs(surprise) / math.sqrt(variance)

@@ -182,9 +182,11 @@ class EngineLoop:
 
     def _learn(self) -> None:
         """Take in the steps since the last time; look whether another table or a probe is due."""
-        records = [record for record in self._pending if _possible(record)]
-        self.ignored += len(self._pending) - len(records)
-        self._pending, self._pending_seconds, self._block_steps = [], 0.0, BLOCK_STEPS
+        # A reader may be here while the scheduler appends: what comes now belongs to the next block.
+        pending, self._pending = self._pending, []
+        self._pending_seconds, self._block_steps = 0.0, BLOCK_STEPS
+        records = [record for record in pending if _possible(record)]
+        self.ignored += len(pending) - len(records)
         if not records:
             return
         changes = self._estimator.changes

@@ -1,6 +1,6 @@
 """A latency model prepared for a row of batch sizes, so that a whole table of step times is a few vector operations."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -76,10 +76,29 @@ class LatencyGrid:
             fitted[1] += self.per_prefill_token * prefill_tokens
         return fitted
 
-    def prefill_adds(self, widths: Sequence[float], prefill_tokens: Floats | float) -> Floats:
-        """Seconds that prefill in the step adds, shape (len(widths), batches): its tokens, and another graph."""
-        tokens = self.batches[None, :] * (1.0 + np.array(widths, dtype=np.float64)[:, None])
-        return self._batched(tokens + prefill_tokens) - self._batched(tokens)
+    def prefill_adds(
+        self, draft_tokens: Sequence[int], drafted: Sequence[float], context_tokens: float
+    ) -> Callable[[Floats | float], Floats]:
+        """A function of prefill tokens: seconds that they add to a step, shape (len(draft_tokens), batches).
+
+        Their own time, and that of a larger graph, or of none: then all of the step is as much dearer as eager steps
+        are.
+        """
+        fit, batch = self.fit, self.batches[None, :]
+        k = np.array(draft_tokens, dtype=np.float64)[:, None]
+        width = np.minimum(np.array(drafted, dtype=np.float64)[:, None], k)
+        terms, eager = modal_terms(batch, width, (k > 0).astype(np.float64), context_tokens, fit.graph_sizes)
+        tokens = batch * (1.0 + width)
+        without = self._batched(tokens)
+        # Beside fixed cost and tokens, which _batched has.
+        dearer = sum((c * t for c, t in zip(fit.eager_extra[2:], terms[2:], strict=True) if c), np.zeros(()))
+        last = max(fit.graph_sizes, default=0)
+
+        def added(prefill: Floats | float) -> Floats:
+            pushed_out = (1.0 - eager) * (tokens + prefill > last)
+            return np.asarray(self._batched(tokens + prefill) - without + pushed_out * dearer, dtype=np.float64)
+
+        return added
 
     def _batched(self, tokens: Floats) -> Floats:
         """Fitted seconds of so many batched tokens in a step."""

@@ -97,24 +97,34 @@ def refine(cells: Sequence["MeasuredCell"], fit: FitCoefficients, graph_sizes: S
             *(fit.per_drafting_step, 0.0, 0.0, fit.per_draft_pass, fit.per_draft_token, 0.0),
         ]
     )
-    as_given = ModalFit(tuple(given.tolist()), (0.0,) * len(given), sizes)
     decoding = [cell for cell in cells if cell.prefill_tokens == 0]
     if not decoding:
-        return as_given
+        return ModalFit(tuple(given.tolist()), (0.0,) * len(given), sizes)
     batch = np.array([cell.batch for cell in decoding], dtype=np.float64)
     width = np.array([cell.draft_tokens for cell in decoding], dtype=np.float64)
     context = np.array([cell.context_tokens for cell in decoding], dtype=np.float64)
     seconds = np.array([cell.seconds for cell in decoding])
     terms, eager = modal_terms(batch, width, (width > 0).astype(np.float64), context, sizes)
-    columns = [np.broadcast_to(term, seconds.shape) for term in terms]
-    rows = np.stack([*columns, *(eager * column for column in columns)], axis=1) / seconds[:, None]
-    # One pseudo-measurement per cost: "as the given fit has it, and eagerly no dearer", scaled to what the cost
-    # amounts to in a typical cell.
+    rows = np.stack([np.broadcast_to(term, seconds.shape) for term in terms], axis=1) / seconds[:, None]
+    in_graph = eager == 0
+    costs = _near(rows[in_graph], given) if in_graph.any() else given
+    extra = np.zeros(len(costs))
+    if sizes and not in_graph.all():
+        # As a first guess, an eager step is dearer by one factor throughout.
+        factor = max(0.0, float(np.median(1.0 / np.maximum(rows[~in_graph] @ costs, 1e-9))) - 1.0)
+        both = _near(np.hstack([rows, rows * eager[:, None]]), np.concatenate([costs, factor * costs]))
+        costs, extra = both[: len(given)], both[len(given) :]
+    if not costs[0] + costs[1] > 0:
+        costs = given
+    return ModalFit(tuple(costs.tolist()), tuple(extra.tolist()), sizes)
+
+
+def _near(rows: Floats, given: Floats) -> Floats:
+    """Costs >= 0 with ``rows @ costs`` near 1 (rows are divided by what was measured), and near the given ones.
+
+    One pseudo-measurement per cost, "as given", scaled to what the cost amounts to in a typical cell.
+    """
     typical = np.median(rows, axis=0)
     typical = np.where(typical > 0, typical, rows.max(axis=0))
     trust = TRUST_IN_GIVEN_FIT * np.diag(typical)
-    wanted = np.concatenate([np.ones(len(decoding)), trust @ np.concatenate([given, np.zeros(len(given))])])
-    solved = non_negative_least_squares(np.vstack([rows, trust]), wanted)
-    if not solved[0] + solved[1] > 0:
-        return as_given
-    return ModalFit(tuple(solved[: len(given)].tolist()), tuple(solved[len(given) :].tolist()), sizes)
+    return non_negative_least_squares(np.vstack([rows, trust]), np.concatenate([np.ones(len(rows)), trust @ given]))

@@ -159,8 +159,9 @@ class Planner:
         many = np.where(more > 1e-6, (lumps - one) / np.maximum(more, 1e-6), 2.0)
         own = lumps * lump * self.per_prefill_token
         factor = self.bias.factor("tokens")
-        alone = factor * self._grid.prefill_adds(widths, lump) - own
-        several = factor * self._grid.prefill_adds(widths, lump * many) - own
+        added = self._grid.prefill_adds(self._settings.allowed, widths, situation.context_tokens)
+        alone = factor * added(lump) - own
+        several = factor * added(lump * many) - own
         expected = np.maximum(seconds + one * alone + more * several - none * own, LEAST_SHARE * seconds)
         return np.asarray(rates * seconds / expected, dtype=np.float64)
 
