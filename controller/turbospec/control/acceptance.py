@@ -237,15 +237,13 @@ class AcceptanceEstimator:
 
     def _forget(self, change: Change) -> None:
         """Drop what was counted before the change; a drafter that finds more or less says nothing of acceptance."""
-        first = self.max_draft_tokens if change.yield_only else 0
         start = self._sums[change.block]
-        for counts in (self._memory, self._prior):
-            for i in range(first, 2 * self.max_draft_tokens):
+        for i in range(change.first, change.last):
+            for counts in (self._memory, self._prior):
                 counts.trials[i] = counts.hits[i] = 0.0
-        for sums in self._sums[: change.block]:
-            for i in range(first, 2 * self.max_draft_tokens):
+            for sums in self._sums[: change.block]:
                 sums.trials[i], sums.hits[i] = start.trials[i], start.hits[i]
-        if not change.yield_only:
+        if change.first == 0:
             del self._sums[: change.block]
 
     def _learn_shape(self) -> None:

@@ -152,6 +152,11 @@ class LatencyBias:
         return min(max(self._level, 1.0 / BOUND), BOUND)
 
     @property
+    def suspicious(self) -> bool:
+        """The last block missed by more than noise explains: the next one tells whether something has changed."""
+        return self._missed != 0
+
+    @property
     def off_profile(self) -> bool:
         """The engine is off its profile by a factor of two or more: it must be profiled again."""
         return not self.cold and not 1.0 / BOUND < self._level < BOUND

@@ -8,6 +8,8 @@ from turbospec.control.counts import EventCounts
 
 CHANGE_THRESHOLD = 4.0
 """Standard errors between past and recent blocks that count as a change of text; by chance about once in hours."""
+DEEP_THRESHOLD = 5.0
+"""The same for deep positions alone: they are tested once for each depth."""
 CHANGE_MIN_SAMPLES = 6.0
 """Samples after a change that can show it; one probe burst must be able to."""
 YIELD_FALL_MIN_SAMPLES = 24.0
@@ -22,10 +24,12 @@ SURE_RATE = 0.97
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Recent block ``block`` begins something new; ``yield_only``: acceptance is as it was."""
+    """Recent block ``block`` begins something new, in the events ``first`` and beyond (see EventCounts): all of them
+    where the first position changed, some positions' acceptance, or the yields."""
 
     block: int
-    yield_only: bool
+    first: int
+    last: int
 
 
 def find_change(past: EventCounts, sums: Sequence[EventCounts], positions: int) -> Change | None:
@@ -33,46 +37,73 @@ def find_change(past: EventCounts, sums: Sequence[EventCounts], positions: int) 
 
     ``sums[i]`` are the trials and hits counted before recent block i since some moment before all of them, the last
     entry those up to now: so what came after a boundary is one subtraction. ``past`` is all before the recent blocks.
-    The last 1, 2, 4... blocks are compared with everything before them: hits against those expected, summed over
-    positions (a change of text moves all of them the same way), in standard errors; acceptance and yield apart.
+    The last 1, 2, 4... blocks are compared with everything before them: hits against those expected, in standard
+    errors, summed over all positions (a change of text moves all of them the same way) and over those from some depth
+    on (deep ones have few samples beside the first); acceptance and yield apart.
     """
-    first, now = sums[0], sums[-1]
     blocks = len(sums) - 1
-    best, score = None, CHANGE_THRESHOLD
+    found, score = None, 1.0
     length = 1
     while length <= blocks:
-        start = sums[blocks - length]
-        for is_yield in (False, True):
-            events = range(positions, 2 * positions) if is_yield else range(positions)
-            found = _surprise(past, first, start, now, events, YIELD_FALL_MIN_SAMPLES if is_yield else 0.0)
-            if found > score:
-                best, score = Change(blocks - length, is_yield), found
+        window = _Window(past, sums[0], sums[blocks - length], sums[-1])
+        first, surprise = _acceptance(window, positions)
+        if surprise > score:
+            found, score = Change(blocks - length, first, positions if first else 2 * positions), surprise
+        surprise = _yield(window, positions)
+        if surprise > score:
+            found, score = Change(blocks - length, positions, 2 * positions), surprise
         length *= 2
-    return best
+    return found
 
 
-def _surprise(  # noqa: PLR0917 - four moments in time
-    past: EventCounts, first: EventCounts, start: EventCounts, now: EventCounts, events: range, least_to_fall: float
-) -> float:
-    """Standard errors between the hits after a boundary and those that the rates before it predict."""
-    samples = surprise = variance = 0.0
-    for i in events:
-        n = now.trials[i] - start.trials[i]
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """Counts before the recent blocks, at their beginning, at the boundary looked at, and now."""
+
+    past: EventCounts
+    begin: EventCounts
+    boundary: EventCounts
+    now: EventCounts
+
+    def surprise(self, i: int) -> tuple[float, float, float]:
+        """Samples after the boundary, hits beyond the expected, and the variance of that; zeros where none can tell."""
+        n = self.now.trials[i] - self.boundary.trials[i]
         if n <= 0.0:
-            continue
-        before = past.trials[i] + start.trials[i] - first.trials[i]
+            return 0.0, 0.0, 0.0
+        before = self.past.trials[i] + self.boundary.trials[i] - self.begin.trials[i]
         if before < CHANGE_MIN_PAST:
-            continue
-        hits = now.hits[i] - start.hits[i]
-        past_hits = past.hits[i] + start.hits[i] - first.hits[i]
-        if hits == n and past_hits > SURE_RATE * before:
+            return 0.0, 0.0, 0.0
+        hits = self.now.hits[i] - self.boundary.hits[i]
+        hits_before = self.past.hits[i] + self.boundary.hits[i] - self.begin.hits[i]
+        if hits == n and hits_before > SURE_RATE * before:
             # A drafter that always drafts, and always has: no surprise, and no need to add it up.
-            continue
-        rate = (past_hits + 0.5) / (before + 1.0)
-        samples += n
+            return 0.0, 0.0, 0.0
+        rate = (hits_before + 0.5) / (before + 1.0)
         bounded = min(max(rate, LEAST_RATE), 1.0 - LEAST_RATE)
-        surprise += hits - n * rate
-        variance += n * bounded * (1.0 - bounded) * (1.0 + n / before)
-    if samples < CHANGE_MIN_SAMPLES or (surprise < 0.0 and samples < least_to_fall):
+        return n, hits - n * rate, n * bounded * (1.0 - bounded) * (1.0 + n / before)
+
+
+def _acceptance(window: _Window, positions: int) -> tuple[int, float]:
+    """The first position of the most surprising run of positions to the end, and its surprise over the threshold."""
+    samples = surprise = variance = best = 0.0
+    first = 0
+    for i in range(positions - 1, -1, -1):
+        n, beyond, spread = window.surprise(i)
+        if n == 0.0:
+            continue
+        samples, surprise, variance = samples + n, surprise + beyond, variance + spread
+        if samples >= CHANGE_MIN_SAMPLES:
+            score = abs(surprise) / math.sqrt(variance) / (DEEP_THRESHOLD if i else CHANGE_THRESHOLD)
+            if score > best:
+                first, best = i, score
+    return first, best
+
+
+def _yield(window: _Window, positions: int) -> float:
+    samples = surprise = variance = 0.0
+    for i in range(positions, 2 * positions):
+        n, beyond, spread = window.surprise(i)
+        samples, surprise, variance = samples + n, surprise + beyond, variance + spread
+    if samples < CHANGE_MIN_SAMPLES or (surprise < 0.0 and samples < YIELD_FALL_MIN_SAMPLES):
         return 0.0
-    return abs(surprise) / math.sqrt(variance)
+    return abs(surprise) / math.sqrt(variance) / CHANGE_THRESHOLD

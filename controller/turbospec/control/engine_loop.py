@@ -2,6 +2,7 @@
 
 import math
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 
 from turbospec.control.acceptance import AcceptanceEstimator, PositionEstimate
@@ -23,13 +24,13 @@ __all__ = ["EngineLoop", "LoopLimits", "LoopSettings"]
 BLOCK_STEPS = 32
 """Steps of text that are learnt from together (the paper decides every 20): 0.2-0.4 s at 7-13 ms."""
 SLOW_BLOCK_STEPS = 8
-SLOW_BLOCK_SECONDS = 0.8
+SLOW_BLOCK_SECONDS = 1.0
 """Where steps are slow a block does not wait for all of them: so many steps and so much time suffice."""
 ROUND_STEPS = 128
 """Steps after which step times are learnt, and another table or a probe is considered; at once when the text has
 changed. Text changes matter within steps, clocks and batches do not: the table holds all batches."""
 SLOW_ROUND_STEPS = 16
-SLOW_ROUND_SECONDS = 2.0
+SLOW_ROUND_SECONDS = 3.0
 """The same for rounds."""
 EVIDENCE_LAG_STEPS = 3
 """Steps after a probe until its drafts are verified, with asynchronous scheduling at most two behind."""
@@ -64,6 +65,9 @@ class EngineLoop:
         # Steps learnt from as far as the text goes, but not yet as far as their times go.
         self._unjudged: list[StepRecord] = []
         self._unjudged_seconds = 0.0
+        self._passed = 0.0
+        # What is to be done at the next step: work is spread, so that no step is held up for all of it.
+        self._next: Callable[[], None] | None = None
         self._round_steps = ROUND_STEPS
         self._estimates_known = False
         self._planned = (1, 0)
@@ -123,6 +127,11 @@ class EngineLoop:
         if interval is not None:
             self._pending_seconds += interval
         # A sum that is NaN is never above the limit: then the count decides.
+        if self._next is not None:
+            with self._lock:
+                work, self._next = self._next, None
+                work()
+            return
         steps = len(self._pending)
         if steps >= self._block_steps or (steps >= SLOW_BLOCK_STEPS and self._pending_seconds > SLOW_BLOCK_SECONDS):
             with self._lock:
@@ -193,16 +202,15 @@ class EngineLoop:
         self._estimator.learn(records)
         passed = self._monitor.learn(records)
         self._prober.earn(passed, len(records))
+        settings = self._settings
+        if settings is None or settings.mode == "table":
+            return
         self._unjudged.extend(records)
         self._unjudged_seconds += passed
-        settings = self._settings
+        steps = len(self._unjudged)
         changed = self._estimator.changes != changes
-        slow = self._unjudged_seconds >= SLOW_ROUND_SECONDS and len(self._unjudged) >= SLOW_ROUND_STEPS
-        if (
-            settings is not None
-            and settings.mode == "local"
-            and (changed or slow or len(self._unjudged) >= self._round_steps or not self._estimates_known)
-        ):
+        slow = self._unjudged_seconds >= SLOW_ROUND_SECONDS and steps >= SLOW_ROUND_STEPS
+        if changed or slow or steps >= self._round_steps or not self._estimates_known:
             self._judge(settings, changed=changed)
 
     def _judge(self, settings: LoopSettings, *, changed: bool) -> None:
@@ -218,12 +226,13 @@ class EngineLoop:
             changed = True
         planner = self._planner
         learn_times(planner, self._plan, records)
+        if planner.bias.suspicious:
+            self._round_steps = BLOCK_STEPS
         estimates = self._estimator.estimate()
         self._estimates_known = estimates[0].acceptance is not None
-        if changed or self._moved(estimates, planner):
-            self._rebuild()
-        if self._burst is None:
-            self._look(planner, estimates, passed)
+        self._passed += passed
+        # One piece of work per step: none of them is held up for all.
+        self._next = self._rebuild if changed or self._moved(estimates, planner) else self._look
 
     def _moved(self, estimates: tuple[PositionEstimate, ...], planner: Planner) -> bool:
         """Whether what the table was made from has changed by enough."""
@@ -241,11 +250,19 @@ class EngineLoop:
         moved = planner.bias.correct(plan.components[:, :, batch - 1 : batch])[:, 0] / plan.seconds[:, batch - 1]
         return float(moved.max() - moved.min()) > TOKENS_MOVED or abs(float(moved[0]) - 1.0) > 10 * TOKENS_MOVED
 
-    def _look(self, planner: Planner, estimates: tuple[PositionEstimate, ...], passed: float) -> None:
+    def _look(self) -> None:
         """Start a burst at another K where knowing more of it is worth its price."""
-        plan, batch = self._plan, self._batch
-        if batch is None or plan.components is None or plan.reason is Reason.ONLY_ALLOWED:
+        plan, batch, planner = self._plan, self._batch, self._planner
+        if (
+            self._burst is not None
+            or planner is None
+            or batch is None
+            or plan.components is None
+            or plan.reason is Reason.ONLY_ALLOWED
+        ):
             return
+        passed, self._passed = self._passed, 0.0
+        estimates = self._estimator.estimate()
         column = plan.components[:, :, batch - 1 : batch]
         current = plan.allowed.index(plan.table.at(batch))
         seconds = planner.bias.correct(column)[:, 0].tolist()
@@ -278,6 +295,7 @@ class EngineLoop:
             self._install(
                 self._planner.plan(self._estimator.estimate(), situation, self._plan, self._startup, self._planned)
             )
+            self._next = self._look
 
     def _install(self, plan: Plan) -> None:
         self._plan = plan

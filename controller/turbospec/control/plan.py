@@ -1,7 +1,7 @@
 """One table of draft lengths, and the predictions behind it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -22,8 +22,13 @@ MARGIN_SIGMAS = 2.0
 """Standard errors of the difference between two K by which the better one must lead."""
 LEAST_SHARE = 0.25
 """A step is never taken to need less than this share of its decode time, where prefill is priced dearer than it is."""
+SAME_CONTEXT = 0.03
+SAME_WIDTH = 0.02
+"""Context and mean drafts this close share their step times: the error stays far below the least margin."""
 DRAFTING_SHARE = 0.5
 """Share of a step's token budget that drafts may take while prefills want it: neither side starves."""
+_Kept = tuple[tuple[float, ...], float, Floats]
+"""Mean drafts by K, context, and the components predicted for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +103,7 @@ class Planner:
         self._grid = LatencyGrid(model, np.arange(1, limits.max_num_seqs + 1, dtype=np.float64), limits.graph_sizes)
         self.bias = bias
         self.per_prefill_token = self._grid.per_prefill_token
-        self._kept: tuple[tuple[float, ...], float, Floats] | None = None
+        self._kept: _Kept | None = None
 
     def plan(
         self,
@@ -112,7 +117,8 @@ class Planner:
         allowed, batches = self._settings.allowed, self._limits.max_num_seqs
         tokens = tuple(expected_tokens(estimates, k) for k in allowed)
         widths = tuple(drafted_per_request(estimates, k) for k in allowed)
-        components = self._components(widths, situation.context_tokens)
+        widths, context, components = self._components(widths, situation.context_tokens)
+        situation = replace(situation, context_tokens=context)
         seconds = self.bias.correct(components)
         best = Reason.NO_PROFILE if self.bias.cold else Reason.HIGHEST_GOODPUT
         known = [value for value in tokens if value is not None]
@@ -193,12 +199,16 @@ class Planner:
             waiting=situation.waiting,
         )
 
-    def _components(self, widths: tuple[float, ...], context: float) -> Floats:
-        """Those of the last plan where widths and context are the same: most rebuilds only move acceptance."""
+    def _components(self, widths: tuple[float, ...], context: float) -> _Kept:
+        """Those of the last plan where widths and context are about the same: most rebuilds only move acceptance."""
         kept = self._kept
-        if kept is None or kept[0] != widths or kept[1] != context:
+        if (
+            kept is None
+            or abs(kept[1] - context) > SAME_CONTEXT * context
+            or any(abs(one - other) > SAME_WIDTH for one, other in zip(kept[0], widths, strict=True))
+        ):
             kept = self._kept = (widths, context, self._grid.components(self._settings.allowed, widths, context))
-        return kept[2]
+        return kept
 
 
 def _margins(estimates: tuple[PositionEstimate, ...], allowed: tuple[int, ...], tokens: Sequence[float]) -> Floats:
