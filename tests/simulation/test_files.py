@@ -40,7 +40,6 @@ ENGINE_FAULTS: list[tuple[dict[str, Any], str]] = [
     ({"stepTime": {"table": {**CELLS, "milliseconds": [[7, 8], [8, 0]]}}}, "stepTime.table.milliseconds[1][1]: "),
     ({"stepTime": {"table": {**CELLS, "batch": [8, 1]}}}, "stepTime.table: batch must rise"),
     ({"stepTime": {"table": {**CELLS, "draftTokens": [1, 3]}}}, "stepTime.table: draftTokens must begin with 0"),
-    ({"prefillTokensPerSecond": 5}, "prefillTokensPerSecond goes with a table"),
     ({"graph": {"paddedTo": [4, 2]}}, "graph: paddedTo must rise"),
     ({"noise": {"outlierProbability": 2}}, "noise.outlierProbability: "),
     ({"drift": [{"at": 5}, {"at": 4}]}, "drift entries must follow"),

@@ -104,9 +104,9 @@ def _table(runs: list[Run]) -> Table:
     table = Table()
     headings = (
         "controller",
-        "goodput tok/s",
-        "mean latency s",
-        "p99 latency s",
+        "tokens/s",
+        "latency s",
+        "its p99",
         "TPOT ms",
         "TTFT s",
         "mean K",

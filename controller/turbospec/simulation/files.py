@@ -128,6 +128,7 @@ class EngineFile(WireModel):
     max_model_len: Count = 32768
     step_time: StepTimeSpec
     prefill_tokens_per_second: Positive | None = None
+    """With a table only: linear step times count prefill as batched tokens."""
     graph: GraphSpec | None = None
     draft_always: bool = False
     noise: NoiseSpec = NoiseSpec()
@@ -147,8 +148,6 @@ class EngineFile(WireModel):
             )
         if self.max_num_batched_tokens < self.max_num_seqs:
             raise ValueError("maxNumBatchedTokens is below maxNumSeqs: not every request could decode in a step")
-        if self.prefill_tokens_per_second is not None and self.step_time.linear is not None:
-            raise ValueError("prefillTokensPerSecond goes with a table; linear counts prefill as batched tokens")
         if any(a.at >= b.at for a, b in pairwise(self.drift)):
             raise ValueError("drift entries must follow each other in time")
         return self

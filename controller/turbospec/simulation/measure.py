@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from turbospec.control.latency import LatencyModel
+from turbospec.control.latency import ImpossibleFitError, LatencyModel
 from turbospec.control.step import StepComposition, StepRecord
-from turbospec.profiling.evaluate import evaluate
+from turbospec.profiling.evaluate import TooFewSamplesError, evaluate
 from turbospec.profiling.grid import CellPlan, SweepLimits, draft_lengths, plan_sweep
 from turbospec.profiling.measure import BLOCK_STEPS, MOST_STEPS_PER_BLOCK, SETTLING_STEPS, is_clean, is_pure_decode
 from turbospec.profiling.sweep import Sweep
@@ -16,6 +16,8 @@ from turbospec.simulation.workload import Request
 
 PROFILE_SECONDS = 50.0
 """Simulated time for the sweep, whose last cell may take a little longer: a minute in all covers the grid of a GPU."""
+SLOW_PROFILE_SECONDS = 600.0
+"""For engines whose steps take seconds, where a minute is not enough for four cells."""
 PROFILE_TEXT = PhaseSpec(seconds=1, clients=1, prompt_tokens=1, output_tokens=1, acceptance=[0.6])
 """The profiling corpus is text that any drafter finds drafts for; step times do not depend on how many are accepted."""
 LONGEST_OUTPUT = 4096
@@ -30,18 +32,27 @@ class Measured:
     seconds: float
 
 
-def profile(spec: EngineFile, seed: int, seconds: float = PROFILE_SECONDS) -> Measured:
+def profile(spec: EngineFile, seed: int) -> Measured:
     """Sweep and fit. Raises the errors of ``evaluate`` where the engine is too slow or too small for a profile."""
+    try:
+        return _profile(spec, seed, PROFILE_SECONDS)
+    except (TooFewSamplesError, ImpossibleFitError):
+        return _profile(spec, seed, SLOW_PROFILE_SECONDS)
+
+
+def _profile(spec: EngineFile, seed: int, seconds: float) -> Measured:
+    # K = 0 is what all others are compared with, allowed or not.
+    draft_tokens = tuple(sorted({0, *spec.allowed}))
     limits = SweepLimits(
         max_num_seqs=spec.max_num_seqs,
         max_num_batched_tokens=spec.max_num_batched_tokens,
         max_model_len=min(spec.max_model_len, spec.kv_cache_tokens),
         kv_cache_tokens=spec.kv_cache_tokens,
-        allowed_draft_tokens=spec.allowed,
+        allowed_draft_tokens=draft_tokens,
         graph_sizes=tuple(spec.graph.padded_to) if spec.graph else (),
     )
     meter = SimulatedMeter(spec.model_copy(update={"drift": []}), seed)
-    sweep = Sweep(meter, plan_sweep(limits), draft_lengths(spec.allowed), seconds, clock=lambda: meter.now)
+    sweep = Sweep(meter, plan_sweep(limits), draft_lengths(draft_tokens), seconds, clock=lambda: meter.now)
     sweep.run()
     found = evaluate(sweep.records, sweep.draft_tokens)
     model = replace(found.model, graph_sizes=limits.graph_sizes)

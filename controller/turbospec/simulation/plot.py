@@ -10,13 +10,16 @@ from matplotlib.figure import Figure
 from turbospec.simulation.results import Run, Series
 from turbospec.simulation.text import Floats
 
-BINS = 400
+MOST_BINS = 300
+STEPS_PER_BIN = 10
+"""Fewer steps in a bin would draw noise instead of curves."""
 
 
 def plot(runs: Sequence[Run], path: Path) -> None:
     """Writes a PNG. OSError where the file cannot be written."""
     seconds = max((run.seconds for run in runs), default=0.0)
-    edges = np.linspace(0.0, max(seconds, 1e-9), BINS + 1)
+    fewest = min((len(run.series.ended) for run in runs if run.series is not None), default=0)
+    edges = np.linspace(0.0, max(seconds, 1e-9), max(1, min(MOST_BINS, fewest // STEPS_PER_BIN)) + 1)
     figure = Figure(figsize=(11, 9), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(4, 1, sharex=True)

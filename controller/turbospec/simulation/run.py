@@ -84,7 +84,8 @@ def controller_named(name: str, scenario: Scenario, engine: SimulatedEngine) -> 
 
 def _turbospec(scenario: Scenario) -> tuple[TurboSpec, dict[str, Any]]:
     spec, source = scenario.engine, scenario.profile
-    if not source.measured:
+    if not source.measured or len(spec.allowed) == 1:
+        # Of a single K there is nothing to know.
         return TurboSpec(spec, source.model, source.prior), {}
     measured = profile(spec, scenario.seed)
     extra = {"profileSeconds": measured.seconds, "profileHoldOutError": measured.hold_out_error}
