@@ -32,6 +32,8 @@ JUMP_SIGMAS = 3.5
 clock), not noise: by chance once in ten million blocks."""
 JUMP = 0.3
 """Standard deviation of what a jump does to the level, and to each part of it."""
+JUMP_DEVIATION = 0.1
+"""The same for the K at which it was seen, alone: its cell of the profile may be wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,9 @@ class LatencyBias:
         self._step_noise = STEP_NOISE
         self._block_noise = LEAST_BLOCK_NOISE
         self._octave: float | None = None
-        self._missed = 0
+        # K whose last block missed: the side, doubled where K had just been changed to it.
+        self._missed: dict[int, int] = {}
+        self._last: int | None = None
         self.jumps = 0
         """Sudden changes of step time since the start."""
         self._level = 1.0
@@ -97,20 +101,33 @@ class LatencyBias:
         noise = self._step_noise**2 / len(ratios)
         surprise = value - expected
         sigmas = surprise / math.sqrt(known + noise + self._block_noise**2)
-        self._missed = (self._missed + 1 if self._missed * sigmas > 0 else 1) if abs(sigmas) > JUMP_SIGMAS else 0
-        if sigmas < 0:
-            self._missed = -abs(self._missed)
-        if abs(self._missed) >= 2:
-            self._missed = 0
-            self.jumps += 1
-            self._loosen(JUMP, JUMP)
-            gain = self._covariance @ row
-            known = float(row @ gain)
-        elif abs(sigmas) <= JUMP_SIGMAS:
+        if abs(sigmas) > JUMP_SIGMAS:
+            # One block alone may be a hiccup: it counts little until the next one at this K says the same.
+            side = 1 if sigmas > 0 else -1
+            entered = 2 if self._last != draft_tokens else 1
+            before = self._missed.get(draft_tokens, 0)
+            if before * side <= 0:
+                self._missed[draft_tokens] = side * entered
+                noise += (surprise / JUMP_SIGMAS) ** 2
+            else:
+                self._missed.clear()
+                self.jumps += 1
+                # A miss that came with the change of K belongs to that K, not to the machine.
+                if abs(before) > 1:
+                    self._loosen(0.0, JUMP)
+                    self._covariance[i, i] += JUMP**2
+                else:
+                    self._loosen(JUMP, JUMP)
+                    self._covariance[i, i] += JUMP_DEVIATION**2
+                gain = self._covariance @ row
+                known = float(row @ gain)
+        else:
             excess = max(surprise**2 - known - noise, LEAST_BLOCK_NOISE**2)
             self._block_noise = math.sqrt(
                 (1.0 - NOISE_MEMORY) * self._block_noise**2 + NOISE_MEMORY * min(excess, self._step_noise**2)
             )
+            self._missed.pop(draft_tokens, None)
+        self._last = draft_tokens
         variance = known + noise + self._block_noise**2
         self._mean += gain * (surprise / variance)
         self._covariance -= np.outer(gain, gain) / variance
@@ -153,8 +170,8 @@ class LatencyBias:
 
     @property
     def suspicious(self) -> bool:
-        """The last block missed by more than noise explains: the next one tells whether something has changed."""
-        return self._missed != 0
+        """A block missed by more than noise explains: the next one at its K tells whether something has changed."""
+        return bool(self._missed)
 
     @property
     def off_profile(self) -> bool:
@@ -171,7 +188,8 @@ class LatencyBias:
             "step_noise": self._step_noise,
             "block_noise": self._block_noise,
             "octave": self._octave,
-            "missed": self._missed,
+            "missed": [list(item) for item in self._missed.items()],
+            "last": self._last,
             "jumps": self.jumps,
             "level": self._level,
         }
@@ -187,8 +205,8 @@ class LatencyBias:
             raise ValueError("saved step-time corrections are not finite")
         made._mean, made._covariance = mean, covariance
         made._step_noise, made._block_noise = saved["step_noise"], saved["block_noise"]
-        made._octave, made._missed = saved["octave"], saved["missed"]
-        made.jumps, made._level = saved["jumps"], saved["level"]
+        made._octave, made._missed = saved["octave"], dict(saved["missed"])
+        made.jumps, made._level, made._last = saved["jumps"], saved["level"], saved["last"]
         return made
 
     def _advance(self, steps: int, batch: float) -> None:
