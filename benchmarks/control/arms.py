@@ -21,6 +21,11 @@ from turbospec.simulation.step_time import StepTime, Work
 from turbospec.simulation.text import extended
 from turbospec.simulation.workload import Workload
 
+SETTLED_REGRET = 0.02
+SETTLED_SECONDS = 1.0
+"""A change counts as followed from where, for this long, less than 2% is lost on average."""
+WINDOW = 100
+"""Steps over which a loss is averaged: recovered is where the next 100 lose less than allowed on average."""
 _NOWHERE = Path("benchmark")
 
 
@@ -97,6 +102,34 @@ class Judged:
         """Share of goodput given away between two times."""
         chosen = [m for m in self.moments if start <= m.ended - m.seconds < end]
         return sum(m.seconds * m.regret for m in chosen) / max(sum(m.seconds for m in chosen), 1e-9)
+
+    def delay(self, start: float, end: float) -> float:
+        """Seconds from ``start`` until a second in which less than 2% is lost begins; ``end - start`` if none does."""
+        moments = [m for m in self.moments if start <= m.ended - m.seconds < end]
+        first, seconds, lost = 0, 0.0, 0.0
+        for moment in moments:
+            seconds += moment.seconds
+            lost += moment.seconds * moment.regret
+            while seconds - moments[first].seconds >= SETTLED_SECONDS:
+                seconds -= moments[first].seconds
+                lost -= moments[first].seconds * moments[first].regret
+                first += 1
+            if seconds >= SETTLED_SECONDS and lost <= SETTLED_REGRET * seconds:
+                return max(0.0, moments[first].ended - moments[first].seconds - start)
+        return end - start
+
+    def recovered(self, start: float, allowed: float) -> float:
+        """Steps from ``start`` until the next 100 lose at most this share on average; infinite if they never do."""
+        moments = [m for m in self.moments if m.ended - m.seconds >= start]
+        lost = sum(m.regret * m.seconds for m in moments[:WINDOW])
+        seconds = sum(m.seconds for m in moments[:WINDOW])
+        for n in range(len(moments) - WINDOW):
+            if lost <= allowed * seconds:
+                return float(n)
+            old, new = moments[n], moments[n + WINDOW]
+            lost += new.regret * new.seconds - old.regret * old.seconds
+            seconds += new.seconds - old.seconds
+        return math.inf
 
 
 def judged(

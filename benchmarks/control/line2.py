@@ -9,9 +9,6 @@ from benchmarks.control.lines import Part, Task, geometric_mean, worst_rows
 from turbospec.control.draft_length import Reason
 from turbospec.simulation.files import EngineFile, PhaseSpec
 
-SETTLED_REGRET = 0.02
-SETTLED_SECONDS = 1.0
-"""A change counts as followed from where, for this long, less than 2% is lost on average."""
 TYPICAL = ([0.3], [0.6], [0.8], [0.68, 0.39, 0.20, 0.10, 0.06, 0.03, 0.02])
 """Texts for which an expert might write a schedule; the fifth is the mean of the scenario's own."""
 
@@ -89,7 +86,7 @@ def _anatomy(watched: Judged, phases: list[PhaseSpec]) -> dict[str, Any]:
     for spec in phases:
         starts.append(now)
         now += spec.seconds or 0.0
-    delays = [_delay(watched, start, end) for start, end in zip(starts, [*starts[1:], now], strict=True)]
+    delays = [watched.delay(start, end) for start, end in zip(starts, [*starts[1:], now], strict=True)]
     total = sum(m.seconds for m in watched.moments if m.ended <= now)
     losses = {"detection": 0.0, "probing": 0.0, "held": 0.0, "model": 0.0}
     index = 0
@@ -115,22 +112,6 @@ def _anatomy(watched: Judged, phases: list[PhaseSpec]) -> dict[str, Any]:
     }
 
 
-def _delay(watched: Judged, start: float, end: float) -> float:
-    """Seconds from a phase's start until a second in which less than 2% is lost begins."""
-    moments = [m for m in watched.moments if start <= m.ended - m.seconds < end]
-    first, seconds, lost = 0, 0.0, 0.0
-    for moment in moments:
-        seconds += moment.seconds
-        lost += moment.seconds * moment.regret
-        while seconds - moments[first].seconds >= SETTLED_SECONDS:
-            seconds -= moments[first].seconds
-            lost -= moments[first].seconds * moments[first].regret
-            first += 1
-        if seconds >= SETTLED_SECONDS * 0.9 and lost <= SETTLED_REGRET * seconds:
-            return max(0.0, moments[first].ended - moments[first].seconds - start)
-    return end - start
-
-
 def awakening(name: str, allowed: tuple[int, ...], asleep: float) -> list[dict[str, Any]]:
     """A long time with text that is not predictable, then text that is: how long until K follows."""
     spec = engine(name, allowed)
@@ -139,7 +120,7 @@ def awakening(name: str, allowed: tuple[int, ...], asleep: float) -> list[dict[s
     return [
         {
             "kind": "awakening", "engine": name, "allowed": "all" if allowed == ALL else "ladder",
-            "lostBefore": watched.lost(30, asleep), "delay": _delay(watched, asleep, asleep + 60),
+            "lostBefore": watched.lost(30, asleep), "delay": watched.delay(asleep, asleep + 60),
         }
     ]  # fmt: skip
 

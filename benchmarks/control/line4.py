@@ -4,14 +4,12 @@ import math
 from statistics import mode
 from typing import Any
 
-from benchmarks.control.arms import Judged, judged, phase, true_goodput
+from benchmarks.control.arms import judged, phase, true_goodput
 from benchmarks.control.engines import ALL, LADDER, NAMES, PROMPTS, TEXTS, engine, model
 from benchmarks.control.lines import Part, Task
 from turbospec.control.acceptance import Prior
 from turbospec.simulation.files import EngineFile
 
-WINDOW = 100
-"""Steps over which a loss is averaged: recovered is where the next 100 steps lose less than allowed on average."""
 DRIFT_AT = 90.0
 KINDS: tuple[dict[str, object], ...] = (
     {"perTokenFactor": 2.0},
@@ -83,7 +81,7 @@ def drift(case: Case, allowed: tuple[int, ...], seed: int) -> list[dict[str, Any
         {
             "kind": "drift",
             "case": f"{name}, {clients} clients, {text}, {words}, {_set(allowed)}",
-            "steps": _recovered(watched, DRIFT_AT, 0.03),
+            "steps": watched.recovered(DRIFT_AT, 0.03),
             "bestBefore": mode(before),
             "bestAfter": mode(after),
         }
@@ -95,14 +93,14 @@ def wrong_prior(name: str, clients: int, allowed: tuple[int, ...], seed: int) ->
     prior = tuple(Prior(0.9, 10_000.0) for _ in range(7))
     watched = judged(engine(name, allowed), [phase(name, 60, clients, [0.3])], seed, model(name, allowed), prior)
     case = f"{name}, {clients} clients, {_set(allowed)}"
-    return [{"kind": "prior", "case": case, "steps": _recovered(watched, 0.0, 0.03)}]
+    return [{"kind": "prior", "case": case, "steps": watched.recovered(0.0, 0.03)}]
 
 
 def cold_start(name: str, clients: int, text: str, allowed: tuple[int, ...], seed: int) -> list[dict[str, Any]]:
     """A new engine without a profile."""
     watched = judged(engine(name, allowed), [phase(name, 90, clients, TEXTS[text])], seed, None)
     case = f"{name}, {clients} clients, {text}, {_set(allowed)}"
-    return [{"kind": "cold", "case": case, "steps": _recovered(watched, 0.0, 0.05)}]
+    return [{"kind": "cold", "case": case, "steps": watched.recovered(0.0, 0.05)}]
 
 
 def parts(rows: list[dict[str, Any]]) -> list[Part]:
@@ -119,20 +117,6 @@ def parts(rows: list[dict[str, Any]]) -> list[Part]:
         measured = f"longest {_count(cases[0]['steps'])}, {missed} of {len(cases)} missed"
         found.append(Part(4, asked, measured, missed == 0, worst))
     return found
-
-
-def _recovered(watched: Judged, start: float, allowed: float) -> float:
-    """Steps from ``start`` until the next 100 lose no more than ``allowed`` on average; infinite if they never do."""
-    moments = [m for m in watched.moments if m.ended - m.seconds >= start]
-    lost = sum(m.regret * m.seconds for m in moments[:WINDOW])
-    seconds = sum(m.seconds for m in moments[:WINDOW])
-    for n in range(len(moments) - WINDOW):
-        if lost <= allowed * seconds:
-            return float(n)
-        old, new = moments[n], moments[n + WINDOW]
-        lost += new.regret * new.seconds - old.regret * old.seconds
-        seconds += new.seconds - old.seconds
-    return math.inf
 
 
 def _moved(row: dict[str, Any]) -> str:
