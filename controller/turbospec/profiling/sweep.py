@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 ROUNDS_PER_VISIT = 2
 """One upwards and one downwards, so that each visit by itself is free of a first-order drift."""
-GOOD_ENOUGH = 0.02
+GOOD_ENOUGH = 0.01
 """Standard error of a median, relative to it, below which another visit of its cell cannot change a decision."""
 MOST_VISITS = 4
 """Visits of one cell; what is still uncertain then is the machine, not the sample."""
