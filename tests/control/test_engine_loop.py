@@ -1,5 +1,6 @@
 """The engine loop's contract: what it promises to the engine whatever it is fed."""
 
+import json
 import math
 from dataclasses import replace
 
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.control.simulated_engine import profile, roofline
 from turbospec.control.acceptance import Prior
-from turbospec.control.draft_length import Reason
+from turbospec.control.draft_length import Bounding, Reason
 from turbospec.control.engine_loop import EngineLoop, LoopLimits, LoopSettings
 from turbospec.control.step import StepComposition, StepRecord
 
@@ -295,3 +296,59 @@ def test_whatever_is_observed_k_is_allowed_and_no_number_is_nan(
         assert estimate.acceptance is None or 0 <= estimate.acceptance <= 1
     bias = made.bias()
     assert bias is None or 0.5 - 1e-9 <= bias <= 2.0 + 1e-9
+
+
+def test_save_and_restore_lose_nothing() -> None:
+    """Through JSON into a fresh loop: the same estimates, bias and table, and the same ones after more steps."""
+    made = loop()
+    for seq in range(500):
+        made.draft_tokens(composition(4))
+        made.observe(record(seq, k=(0, 1, 3, 7)[seq // 60 % 4], seconds=0.031))
+    saved = made.save()
+    fresh = loop()
+    fresh.restore(json.loads(json.dumps(saved)))
+    assert fresh.save() == saved
+    assert fresh.estimates() == made.estimates()
+    assert fresh.bias() == made.bias()
+    for each in (made, fresh):
+        feed(each, 500, accepted=1)
+    assert fresh.estimates() == made.estimates()
+
+
+def test_what_another_engine_has_saved_is_refused() -> None:
+    """The old state stays."""
+    made = loop()
+    feed(made, 100)
+    before = made.estimates()
+    saved = made.save()
+    saved["acceptance"]["memory"]["hits"][0] = 1e9
+    with pytest.raises(ValueError, match="more hits than trials"):
+        made.restore(saved)
+    small = EngineLoop(LoopLimits(32, 3, (0, 1, 3)), STARTUP)
+    with pytest.raises(ValueError, match="7 draft positions"):
+        small.restore(made.save())
+    assert made.estimates() == before
+
+
+def test_drafts_leave_room_for_prefill() -> None:
+    """With a token budget of 100, 32 requests with 7 drafts each would leave none of a step to waiting prompts."""
+    limits = replace(LIMITS, max_num_batched_tokens=100)
+    made = EngineLoop(limits, STARTUP)
+    made.configure(replace(LOCAL, prior=(Prior(0.99, 1000),) * 7))
+    cheap = EngineLoop(LIMITS, STARTUP)
+    cheap.configure(replace(LOCAL, prior=(Prior(0.99, 1000),) * 7))
+    mixed = replace(composition(12), prefill_tokens=64)
+    assert cheap.draft_tokens(mixed) == 7
+    assert made.draft_tokens(composition(12)) == 7
+    assert made.draft_tokens(mixed) == 3
+    decision = made.decision()
+    assert decision is not None
+    assert (decision.draft_tokens, decision.bounding) == (3, Bounding.TOKEN_BUDGET)
+
+
+def test_table_mode_keeps_no_steps() -> None:
+    """Memory is bounded whatever the mode."""
+    made = loop(LoopSettings("table", (1, 3), (0, *(1,) * 32)))
+    feed(made, 5000)
+    assert len(json.dumps(made.save())) < 50_000
+    assert not made._unjudged

@@ -82,7 +82,6 @@ class AcceptanceEstimator:
         self._prior = EventCounts.zero(max_draft_tokens)
         # What was counted before each recent block since the last restart of the counting, and up to now.
         self._sums = [EventCounts.zero(max_draft_tokens)]
-        self._own = EventCounts.zero(max_draft_tokens)
         self._pending: list[DraftCounts] = []
         self._steps = 0
         self._last_seen: list[int | None] = [None] * max_draft_tokens
@@ -121,14 +120,13 @@ class AcceptanceEstimator:
         elif len(self._sums) > RECENT_BLOCKS + 1:
             before = self._sums.pop(0)
             self._retire(_difference(self._sums[0], before))
-        self._own = _sum(self._memory, _difference(now, self._sums[0]))
-        self._learn_shape()
 
     def estimate(self) -> tuple[PositionEstimate, ...]:
         """One estimate per position, everything observed included."""
         self.fold()
         deep = self.max_draft_tokens
-        own, prior = self._own, self._prior
+        own, prior = self._own(), self._prior
+        self._learn_shape(own)
         estimates = []
         acceptance: float | None = None
         draft_yield: float | None = None
@@ -154,7 +152,7 @@ class AcceptanceEstimator:
             if not (0.0 <= entry.acceptance <= 1.0 and 0.0 <= entry.samples < math.inf):
                 raise ValueError(f"prior of position {j}: acceptance {entry.acceptance}, samples {entry.samples}")
         self.fold()
-        own = self._own.trials
+        own = self._own().trials
         positions = min(len(prior), self.max_draft_tokens)
         for j in range(1, positions):
             if prior[j].samples > 0 and prior[j - 1].samples > 0 and own[j] < SHAPE_SAMPLES:
@@ -183,7 +181,6 @@ class AcceptanceEstimator:
             "memory": asdict(self._memory),
             "prior": asdict(self._prior),
             "sums": [asdict(sums) for sums in self._sums],
-            "own": asdict(self._own),
             "last_seen": list(self._last_seen),
             "shape": list(self._shape),
         }
@@ -195,9 +192,8 @@ class AcceptanceEstimator:
         made.changes, made.ignored, made._steps = saved["changes"], saved["ignored"], saved["steps"]
         made._memory, made._prior = EventCounts(**saved["memory"]), EventCounts(**saved["prior"])
         made._sums = [EventCounts(**sums) for sums in saved["sums"]]
-        made._own = EventCounts(**saved["own"])
         made._last_seen, made._shape = list(saved["last_seen"]), list(saved["shape"])
-        for counts in (made._memory, made._prior, made._own, *made._sums):
+        for counts in (made._memory, made._prior, *made._sums):
             if len(counts.trials) != len(counts.hits) or len(counts.trials) != 2 * made.max_draft_tokens:
                 raise ValueError(f"saved counts are not those of {made.max_draft_tokens} draft positions")
             if not all(0.0 <= h <= n < math.inf for n, h in zip(counts.trials, counts.hits, strict=True)):
@@ -238,6 +234,8 @@ class AcceptanceEstimator:
     def _forget(self, change: Change) -> None:
         """Drop what was counted before the change; a drafter that finds more or less says nothing of acceptance."""
         start = self._sums[change.block]
+        # How acceptance falls with depth outlives the text.
+        self._learn_shape(_sum(self._memory, _difference(start, self._sums[0])))
         for i in range(change.first, change.last):
             for counts in (self._memory, self._prior):
                 counts.trials[i] = counts.hits[i] = 0.0
@@ -246,8 +244,10 @@ class AcceptanceEstimator:
         if change.first == 0:
             del self._sums[: change.block]
 
-    def _learn_shape(self) -> None:
-        own = self._own
+    def _own(self) -> EventCounts:
+        return _sum(self._memory, _difference(self._sums[-1], self._sums[0]))
+
+    def _learn_shape(self, own: EventCounts) -> None:
         trials, hits = own.trials, own.hits
         for j in range(1, self.max_draft_tokens):
             if trials[j] < SHAPE_SAMPLES or trials[j - 1] < SHAPE_SAMPLES:

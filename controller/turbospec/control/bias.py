@@ -32,8 +32,9 @@ JUMP_SIGMAS = 3.5
 clock), not noise: by chance once in ten million blocks."""
 JUMP = 0.3
 """Standard deviation of what a jump does to the level, and to each part of it."""
-JUMP_DEVIATION = 0.1
-"""The same for the K at which it was seen, alone: its cell of the profile may be wrong."""
+JUMP_DEVIATION = 0.15
+"""The same for each K apart: what has changed need not follow the parts. With less, the K not tried after a jump were
+taken for known: one that had become the best by 20% was not looked at again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,12 +114,12 @@ class LatencyBias:
                 self._missed.clear()
                 self.jumps += 1
                 # A miss that came with the change of K belongs to that K, not to the machine.
-                if abs(before) > 1:
-                    self._loosen(0.0, JUMP)
+                with_k = abs(before) > 1
+                self._loosen(0.0 if with_k else JUMP, JUMP)
+                deviations = np.arange(PARTS, len(self._mean))
+                self._covariance[deviations, deviations] += JUMP_DEVIATION**2
+                if with_k:
                     self._covariance[i, i] += JUMP**2
-                else:
-                    self._loosen(JUMP, JUMP)
-                    self._covariance[i, i] += JUMP_DEVIATION**2
                 gain = self._covariance @ row
                 known = float(row @ gain)
         else:

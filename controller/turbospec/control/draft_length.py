@@ -82,9 +82,9 @@ def choose(
 ) -> DraftTable:
     """The K of highest goodput for every batch, unless the previous K is within ``margin`` of it.
 
-    ``goodput`` has shape (len(allowed), batches), column 0 for batch 1. Of equals the smallest K wins. ``margin`` may
-    be a matrix: [best, previous]. ``excess`` (same shape) above 1 forbids a K; where all are forbidden the smallest
-    excess wins.
+    ``goodput`` has shape (len(allowed), batches), column 0 for batch 1; ``allowed`` rises. Of equals the smallest
+    K wins. ``margin`` may be a matrix: [best, previous]. ``excess`` (same shape) above 1 forbids a K; where all are
+    forbidden the smallest excess wins.
     """
     columns = np.arange(goodput.shape[1])
     free = best = goodput.argmax(axis=0)
@@ -96,16 +96,19 @@ def choose(
         best = np.where(unattainable, excess.argmin(axis=0), goodput.argmax(axis=0))
     chosen = best
     if previous is not None:
-        index = {k: i for i, k in enumerate(allowed)}
         # A K that is no longer allowed is held by nothing: it counts as already the best.
-        before = np.array([index.get(k, -1) for k in previous.entries[1:]])
-        before = np.where(before < 0, best, before)
+        ks, had = np.array(allowed), np.array(previous.entries[1:])
+        before = np.minimum(np.searchsorted(ks, had), len(ks) - 1)
+        before = np.where(ks[before] == had, before, best)
         needed = margin if isinstance(margin, float) else margin[best, before]
         keep = goodput[best, columns] <= goodput[before, columns] * (1.0 + needed)
         chosen = np.where(keep & ~unattainable, before, best)
-    ks = [allowed[i] for i in chosen.tolist()]
+    entries = [allowed[i] for i in chosen.tolist()]
     return DraftTable(
-        (ks[0], *ks), _batches(chosen != best), _batches((best != free) & ~unattainable), _batches(unattainable)
+        (entries[0], *entries),
+        _batches(chosen != best),
+        _batches((best != free) & ~unattainable),
+        _batches(unattainable),
     )
 
 

@@ -1,22 +1,22 @@
 """The engine loop: K for every step, learnt from every step."""
 
-import math
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from turbospec.control.acceptance import AcceptanceEstimator, PositionEstimate
 from turbospec.control.bias import LatencyBias
 from turbospec.control.draft_length import Decision, Reason, restrict
 from turbospec.control.goodput import expected_tokens
-from turbospec.control.information import Outlook, options
+from turbospec.control.information import options, outlook
 from turbospec.control.latency import LatencyModel
 from turbospec.control.loop_settings import LoopLimits, LoopSettings, check_settings
 from turbospec.control.online_latency import guess
 from turbospec.control.plan import Plan, Planner
 from turbospec.control.probing import COLD_STEPS, Burst, Prober, ProbeReport
 from turbospec.control.situation import SituationMonitor
-from turbospec.control.step import StepComposition, StepRecord
+from turbospec.control.step import StepComposition, StepRecord, possible
 from turbospec.control.step_times import learn_times
 
 __all__ = ["EngineLoop", "LoopLimits", "LoopSettings"]
@@ -34,9 +34,6 @@ SLOW_ROUND_SECONDS = 3.0
 """The same for rounds."""
 EVIDENCE_LAG_STEPS = 3
 """Steps after a probe until its drafts are verified, with asynchronous scheduling at most two behind."""
-TOKENS_MOVED = 0.003
-"""Relative change of the expected tokens, or of a step time against the others, that makes a new table worth its
-cost: half of the least margin between two K."""
 
 
 class EngineLoop:
@@ -101,9 +98,9 @@ class EngineLoop:
             if model is None:
                 self._planner = None
             elif old is None or self._planner is None or old.latency != model or old.allowed != settings.allowed:
-                self._planner = self._made(settings, model, cold=False)
+                self._planner = self._made(settings, model)
             elif old.objective != settings.objective:
-                self._planner = Planner(self._limits, settings, model, self._planner.bias)
+                self._planner = self._made(settings, model, self._planner.bias)
             self._rebuild()
 
     def draft_tokens(self, composition: StepComposition) -> int:
@@ -115,6 +112,7 @@ class EngineLoop:
         if batch >= len(entries):
             batch = len(entries) - 1
         self._batch = batch
+        self._with_prefill = composition.prefill_tokens > 0
         if self._burst is not None:
             return self._probe(batch, entries[batch])
         self._probed = False
@@ -173,6 +171,34 @@ class EngineLoop:
         with self._lock:
             return self._prober.report()
 
+    def save(self) -> dict[str, Any]:
+        """All that was learnt of text and step times, as plain lists and numbers, for ``restore``."""
+        with self._lock:
+            self._learn()
+            planner = self._planner
+            bias = None if planner is None else planner.bias.save()
+            return {"acceptance": self._estimator.save(), "bias": bias}
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        """Go on from what ``save`` said; call it after ``configure``.
+
+        Step times are taken over where the allowed K are the same and there is a profile now as there was then. Raises
+        ValueError, with nothing changed, where it is not what this engine can have saved.
+        """
+        estimator = AcceptanceEstimator.restore(saved["acceptance"])
+        if estimator.max_draft_tokens != self._estimator.max_draft_tokens:
+            raise ValueError(f"saved by an engine with {estimator.max_draft_tokens} draft positions")
+        bias = None if saved["bias"] is None else LatencyBias.restore(saved["bias"])
+        with self._lock:
+            self._learn()
+            self._estimator = estimator
+            settings = self._settings
+            model = None if settings is None else settings.latency
+            same = bias is not None and not bias.cold and settings is not None and bias.draft_tokens == settings.allowed
+            if same and settings is not None and model is not None and bias is not None:
+                self._planner = self._made(settings, model, bias)
+            self._rebuild()
+
     def _probe(self, batch: int, regular: int) -> int:
         """One step of the burst, if it goes on."""
         burst = self._burst
@@ -186,15 +212,15 @@ class EngineLoop:
         self._round_steps = 1
         return regular
 
-    def _made(self, settings: LoopSettings, model: LatencyModel, *, cold: bool) -> Planner:
-        return Planner(self._limits, settings, model, LatencyBias(settings.allowed, cold=cold))
+    def _made(self, settings: LoopSettings, model: LatencyModel, bias: LatencyBias | None = None) -> Planner:
+        return Planner(self._limits, settings, model, bias or LatencyBias(settings.allowed))
 
     def _learn(self) -> None:
         """Take in the steps since the last time; look whether another table or a probe is due."""
         # A reader may be here while the scheduler appends: what comes now belongs to the next block.
         pending, self._pending = self._pending, []
         self._pending_seconds, self._block_steps = 0.0, BLOCK_STEPS
-        records = [record for record in pending if _possible(record)]
+        records = [record for record in pending if possible(record)]
         self.ignored += len(pending) - len(records)
         if not records:
             return
@@ -221,7 +247,7 @@ class EngineLoop:
             model = guess(records)
             if model is None:
                 return
-            self._planner = self._made(settings, model, cold=True)
+            self._planner = self._made(settings, model, LatencyBias(settings.allowed, cold=True))
             self._prober.lend(COLD_STEPS * passed / len(records))
             changed = True
         planner = self._planner
@@ -237,46 +263,22 @@ class EngineLoop:
     def _moved(self, estimates: tuple[PositionEstimate, ...], planner: Planner) -> bool:
         """Whether what the table was made from has changed by enough."""
         plan, batch = self._plan, self._batch
-        if plan.seconds is None or plan.components is None or batch is None:
+        if batch is None or not self._planned[0] <= batch <= self._planned[1]:
             return True
-        if self._monitor.moved(plan.situation) or not self._planned[0] <= batch <= self._planned[1]:
-            return True
-        for k, before in zip(plan.allowed, plan.tokens, strict=True):
-            now = expected_tokens(estimates, k)
-            if (now is None) != (before is None):
-                return True
-            if now is not None and before is not None and abs(now - before) > TOKENS_MOVED * before:
-                return True
-        moved = planner.bias.correct(plan.components[:, :, batch - 1 : batch])[:, 0] / plan.seconds[:, batch - 1]
-        return float(moved.max() - moved.min()) > TOKENS_MOVED or abs(float(moved[0]) - 1.0) > 10 * TOKENS_MOVED
+        return self._monitor.moved(plan.situation) or plan.outdated(estimates, planner.bias, batch)
 
     def _look(self) -> None:
         """Start a burst at another K where knowing more of it is worth its price."""
         plan, batch, planner = self._plan, self._batch, self._planner
-        if (
-            self._burst is not None
-            or planner is None
-            or batch is None
-            or plan.components is None
-            or plan.reason is Reason.ONLY_ALLOWED
-        ):
+        if self._burst is not None or planner is None or batch is None or plan.reason is Reason.ONLY_ALLOWED:
+            return
+        view = outlook(plan, batch, planner.bias, self._estimator)
+        if view is None:
             return
         passed, self._passed = self._passed, 0.0
-        estimates = self._estimator.estimate()
-        column = plan.components[:, :, batch - 1 : batch]
-        current = plan.allowed.index(plan.table.at(batch))
-        seconds = planner.bias.correct(column)[:, 0].tolist()
-        spreads = planner.bias.spreads(column[:, :, 0], current).tolist()
-        stale = self._estimator.staleness(0)
-        unseen = None if stale is None else stale * seconds[current]
-        k = plan.allowed[current]
-        stale = self._estimator.staleness(k) if k < len(estimates) else 0
-        deep = None if stale is None else stale * seconds[current]
-        found = options(Outlook(plan.allowed, current, seconds, spreads, estimates, unseen, deep))
-        tokens = expected_tokens(estimates, k) or 1.0
-        self._burst = self._prober.consider(
-            found, batch=batch, seconds=passed, tokens_per_second=batch * tokens / seconds[current]
-        )
+        tokens = expected_tokens(view.estimates, plan.allowed[view.current]) or 1.0
+        rate = batch * tokens / view.seconds[view.current]
+        self._burst = self._prober.consider(options(view), batch=batch, seconds=passed, tokens_per_second=rate)
 
     def _rebuild(self) -> None:
         settings = self._settings
@@ -301,16 +303,3 @@ class EngineLoop:
         self._plan = plan
         self._entries = plan.table.entries
         self._prefill_entries = (plan.prefill_table or plan.table).entries
-
-
-def _possible(record: StepRecord) -> bool:
-    """Whether the numbers of a record can be true; comparisons with NaN are false."""
-    interval = record.interval_seconds
-    return (
-        0 <= record.decodes < math.inf
-        and 0 <= record.prefill_tokens < math.inf
-        and 0 <= record.kv_tokens < math.inf
-        and 0 <= record.verified_draft_tokens < math.inf
-        and 0 <= record.waiting < math.inf
-        and (interval is None or 0.0 < interval < math.inf)
-    )

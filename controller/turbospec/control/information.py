@@ -4,8 +4,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from turbospec.control.acceptance import PositionEstimate
+from turbospec.control.acceptance import AcceptanceEstimator, PositionEstimate
+from turbospec.control.bias import LatencyBias
 from turbospec.control.goodput import expected_tokens, shifted
+from turbospec.control.plan import Plan
 
 TEXT_SECONDS = 60.0
 """How long a text or a load lasts, as far as looking again is concerned: minutes between changes are usual, and a wrong
@@ -49,7 +51,31 @@ class Outlook:
     """The same at the first position beyond the current K."""
 
 
-def options(outlook: Outlook) -> list[Option]:
+def outlook(plan: Plan, batch: int, bias: LatencyBias, estimator: AcceptanceEstimator) -> Outlook | None:
+    """What is believed now, at this batch; None for a plan without predictions."""
+    if plan.components is None:
+        return None
+    column = plan.components[:, :, batch - 1 : batch]
+    current = plan.allowed.index(plan.table.at(batch))
+    seconds = bias.correct(column)[:, 0].tolist()
+    k = plan.allowed[current]
+
+    def age(position: int) -> float | None:
+        stale = estimator.staleness(position)
+        return None if stale is None else stale * seconds[current]
+
+    return Outlook(
+        plan.allowed,
+        current,
+        seconds,
+        bias.spreads(column[:, :, 0], current).tolist(),
+        estimator.estimate(),
+        age(0),
+        age(k) if k < estimator.max_draft_tokens else 0.0,
+    )
+
+
+def options(view: Outlook) -> list[Option]:
     """What could be gained by trying each other K, and what that costs; the order is that of the allowed K.
 
     With log(goodput / present goodput) normal of mean m and standard deviation s, knowing it is worth
@@ -57,9 +83,9 @@ def options(outlook: Outlook) -> list[Option]:
     since: with the chance 1 - exp(-age / TEXT_SECONDS) any acceptance is as likely as any other. The smallest larger K
     finds that out at the lowest price.
     """
-    known, now = outlook.allowed, outlook.current
-    tokens = [expected_tokens(outlook.estimates, k) for k in known]
-    higher = shifted(outlook.estimates, 1.0)
+    known, now = view.allowed, view.current
+    tokens = [expected_tokens(view.estimates, k) for k in known]
+    higher = shifted(view.estimates, 1.0)
     moved = [expected_tokens(higher, k) for k in known]
     ours = tokens[now] or 1.0
     found = []
@@ -67,15 +93,15 @@ def options(outlook: Outlook) -> list[Option]:
         if i == now:
             continue
         theirs = tokens[i] or 1.0
-        cost = max(0.0, outlook.seconds[i] - theirs / ours * outlook.seconds[now])
+        cost = max(0.0, view.seconds[i] - theirs / ours * view.seconds[now])
         gain, timing = 0.0, 0.0
         if tokens[i] is not None and tokens[now] is not None:
-            mean = math.log(theirs / outlook.seconds[i] * outlook.seconds[now] / ours)
+            mean = math.log(theirs / view.seconds[i] * view.seconds[now] / ours)
             texts = math.log((moved[i] or 1.0) / theirs) - math.log((moved[now] or 1.0) / ours)
-            timing = expected_gain(mean, outlook.spreads[i])
-            gain = expected_gain(mean, math.hypot(outlook.spreads[i], texts))
+            timing = expected_gain(mean, view.spreads[i])
+            gain = expected_gain(mean, math.hypot(view.spreads[i], texts))
         if i == now + 1:
-            gain += _new_text(outlook) if known[now] == 0 or tokens[i] is None else _new_depth(outlook)
+            gain += _new_text(view) if known[now] == 0 or tokens[i] is None else _new_depth(view)
         found.append(Option(k, gain, cost, timing > 0.5 * gain))
     return found
 
@@ -90,33 +116,31 @@ def expected_gain(mean: float, deviation: float) -> float:
     return deviation * math.exp(-0.5 * z * z) / math.sqrt(2.0 * math.pi) + mean * 0.5 * math.erfc(-z / math.sqrt(2.0))
 
 
-def _new_depth(outlook: Outlook) -> float:
+def _new_depth(view: Outlook) -> float:
     """Expected gain if positions beyond the current K now accept like the last one within it, times the chance."""
-    now = outlook.allowed[outlook.current]
-    last = outlook.estimates[now - 1]
-    hoped = (*outlook.estimates[:now], *(last for _ in outlook.estimates[now:]))
-    age = outlook.unseen_deep_seconds
+    now = view.allowed[view.current]
+    last = view.estimates[now - 1]
+    hoped = (*view.estimates[:now], *(last for _ in view.estimates[now:]))
+    age = view.unseen_deep_seconds
     chance = 1.0 if age is None else 1.0 - math.exp(-age / DEPTH_SECONDS)
-    ours = (expected_tokens(hoped, now) or 1.0) / outlook.seconds[outlook.current]
+    ours = (expected_tokens(hoped, now) or 1.0) / view.seconds[view.current]
     theirs = [
         (expected_tokens(hoped, k) or 1.0) / seconds
-        for k, seconds in zip(
-            outlook.allowed[outlook.current + 1 :], outlook.seconds[outlook.current + 1 :], strict=True
-        )
+        for k, seconds in zip(view.allowed[view.current + 1 :], view.seconds[view.current + 1 :], strict=True)
     ]
     return chance * min(max(0.0, max(theirs) / ours - 1.0), UNKNOWN_GAIN)
 
 
-def _new_text(outlook: Outlook) -> float:
+def _new_text(view: Outlook) -> float:
     """Expected gain if the text is new by now, times the chance that it is."""
     chance = 1.0
-    if outlook.unseen_seconds is not None:
-        chance = 1.0 - math.exp(-outlook.unseen_seconds / TEXT_SECONDS)
-    base = outlook.seconds[outlook.current]
+    if view.unseen_seconds is not None:
+        chance = 1.0 - math.exp(-view.unseen_seconds / TEXT_SECONDS)
+    base = view.seconds[view.current]
     total = 0.0
     for hope in HOPES:
         best = 0.0
-        for k, seconds in zip(outlook.allowed, outlook.seconds, strict=True):
+        for k, seconds in zip(view.allowed, view.seconds, strict=True):
             # Drafts all accepted alike: the paper's geometric sum.
             tokens = (1.0 - hope ** (k + 1)) / (1.0 - hope)
             best = max(best, tokens / seconds)

@@ -22,6 +22,11 @@ MARGIN_SIGMAS = 2.0
 """Standard errors of the difference between two K by which the better one must lead."""
 LEAST_SHARE = 0.25
 """A step is never taken to need less than this share of its decode time, where prefill is priced dearer than it is."""
+MOVED = 0.003
+"""Relative change of expected tokens, or of one step time against the others, that is worth a new table: half of the
+least margin between two K."""
+LEVEL_MOVED = 0.03
+"""The same for all step times together: they change no choice, only what is predicted and what a ceiling allows."""
 SAME_CONTEXT = 0.03
 SAME_WIDTH = 0.02
 """Context and mean drafts this close share their step times: the error stays far below the least margin."""
@@ -76,6 +81,20 @@ class Plan:
         if self.seconds is None:
             return ()
         return tuple(self.prediction(i, batch) for i in range(len(self.allowed)))
+
+    def outdated(self, estimates: tuple[PositionEstimate, ...], bias: LatencyBias, batch: int) -> bool:
+        """Whether expected tokens, or step times against each other, have moved at this batch since it was made."""
+        if self.seconds is None or self.components is None:
+            return True
+        for k, before in zip(self.allowed, self.tokens, strict=True):
+            now = expected_tokens(estimates, k)
+            if now is None or before is None:
+                if now is not before:
+                    return True
+            elif abs(now - before) > MOVED * before:
+                return True
+        moved = bias.correct(self.components[:, :, batch - 1 : batch])[:, 0] / self.seconds[:, batch - 1]
+        return float(moved.max() - moved.min()) > MOVED or abs(float(moved[0]) - 1.0) > LEVEL_MOVED
 
     def explain(self, batch: int, *, prefill: bool) -> Decision:
         """K at this batch, why, and what bounds it."""
@@ -172,9 +191,11 @@ class Planner:
         return np.asarray(rates * seconds / expected, dtype=np.float64)
 
     def _crowded(self, widths: tuple[float, ...], missing: Floats | None) -> Floats | None:
-        """``missing``, with the K forbidden whose drafts would take the room of prefills; None without a budget."""
+        """``missing``, with the K forbidden whose drafts would take the room of prefills; None where none does."""
         budget = self._limits.max_num_batched_tokens
         if budget is None:
+            return None
+        if self._limits.max_num_seqs * (1.0 + max(widths)) <= DRAFTING_SHARE * budget:
             return None
         wanted = self._batches * (1.0 + np.array(widths)[:, None])
         crowded = wanted / (DRAFTING_SHARE * budget)

@@ -85,10 +85,11 @@ class SituationMonitor:
         return abs(self._ratio() - planned.prefill_ratio) > PREFILL_MOVED * max(planned.prefill_ratio, LEAST_RATIO)
 
     def batches(self, most: int) -> tuple[int, int]:
-        """Smallest and largest batch of the last block, within 1..most; the empty range (1, 0) before the first."""
+        """Batches that may soon be in use, within 1..most: those of the last block and a quarter beyond; (1, 0), which
+        holds none, before the first."""
         if not self._most:
             return 1, 0
-        return min(self._least, most), min(self._most, most)
+        return max(1, min(self._least * 3 // 4, most)), min(self._most * 5 // 4, most)
 
     def _ratio(self) -> float:
         return self._prefill_tokens / max(self._generated, 1.0)
