@@ -33,6 +33,10 @@ quick: setup ## Checks and the tests that need neither an API server nor vLLM (a
 e2e: setup ## Only the end-to-end test of the slice, on a local cluster with real vLLM
 	$(PY) tools/run_tests.py e2e
 
+.PHONY: bench-control
+bench-control: setup ## Judge the engine loop in the simulator, six lines against their targets (QUICK=1: a sample in three minutes)
+	$(PY) -m benchmarks.control $(if $(QUICK),--quick,--document)
+
 .PHONY: lint
 lint: setup ## ruff, mypy strict, import-linter
 	$(PY) tools/run_tests.py lint

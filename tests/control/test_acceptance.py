@@ -162,6 +162,34 @@ def test_a_change_of_yield_is_seen_too() -> None:
     assert first.draft_yield == pytest.approx(0.9, abs=0.15)
 
 
+def test_misses_of_one_step_are_one_event() -> None:
+    """Sixteen requests that have just finished prefill find no draft at once: neither yield nor acceptance are lost."""
+    estimator = AcceptanceEstimator(4)
+    learn(estimator, 300, 8, 3, [0.8] * 4)
+    before = estimator.estimate()
+    estimator.observe(Counts(3, 16, (0, 0, 0, 0), (0, 0, 0, 0)))
+    estimator.fold()
+    after = estimator.estimate()
+    assert estimator.changes == 0
+    assert after[0].draft_yield is not None
+    assert after[0].draft_yield > 0.9
+    assert [e.acceptance for e in after] == pytest.approx([e.acceptance for e in before], abs=1e-3)
+
+
+def test_a_drafter_that_stops_finding_drafts_leaves_acceptance_known() -> None:
+    """The yield is learnt anew; what is drafted is accepted as before."""
+    estimator = AcceptanceEstimator(4)
+    learn(estimator, 300, 8, 3, [0.8] * 4)
+    for _ in range(40):
+        estimator.observe(Counts(3, 8, (0, 0, 0, 0), (0, 0, 0, 0)))
+    first = estimator.estimate()[0]
+    assert estimator.changes == 1
+    assert first.draft_yield is not None
+    assert first.draft_yield < 0.05
+    assert first.acceptance == pytest.approx(0.8, abs=0.04)
+    assert first.samples > 1000
+
+
 def test_a_prior_carries_a_new_engine_and_is_outweighed() -> None:
     """A prior is the estimate at first; a wrong one is gone after a second of drafts, however sure it was."""
     estimator = AcceptanceEstimator(4)
@@ -219,9 +247,8 @@ def test_staleness_counts_steps_since_a_position_was_seen() -> None:
     """None where it never was."""
     estimator = AcceptanceEstimator(4)
     assert estimator.staleness(0) is None
-    estimator.observe(Counts(1, 2, (2, 0, 0, 0), (1, 0, 0, 0)))
-    for _ in range(7):
-        estimator.observe(NOTHING)
+    estimator.learn([Counts(1, 2, (2, 0, 0, 0), (1, 0, 0, 0))])
+    estimator.learn([NOTHING] * 7)
     assert estimator.staleness(0) == 7
     assert estimator.staleness(1) is None
 

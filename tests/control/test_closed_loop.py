@@ -178,3 +178,63 @@ def test_the_same_seed_gives_the_same_run() -> None:
         sim, loop = engine(roofline, 4, 0.6), started(roofline)
         runs.append([moment.draft_tokens for moment in sim.run(loop, 10)])
     assert runs[0] == runs[1]
+
+
+@pytest.mark.parametrize("acceptance", [0.05, 0.9])
+def test_steady_on_noisy_shared_cores(acceptance: float) -> None:
+    """15% of noise and steps of 30 to 200 ms, as two engines on two cores have: still near the best fixed K."""
+    sim, loop = engine(processor, 4, acceptance, noise=0.15), started(processor)
+    sim.run(loop, 15)
+    reached = rate(sim, sim.run(loop, 120))
+    _, best = best_fixed(engine(processor, 4, acceptance, noise=0.15), LADDER, 120)
+    assert reached > 0.95 * best
+
+
+def test_a_burst_of_slow_steps_does_not_ban_a_draft_length_for_long() -> None:
+    """Three seconds in which the machine is busy elsewhere, only while K = 7 runs: back at it within ten seconds."""
+    factor = {7: 1.0}
+    sim = engine(processor, 1, 0.9, slowdown=lambda k: factor.get(k, 1.0))
+    loop = started(processor)
+    sim.run(loop, 20)
+    assert mean_draft_tokens(sim.run(loop, 3)) > 6
+    factor[7] = 2.5
+    sim.run(loop, 3)
+    factor[7] = 1.0
+    assert seconds_until(sim.run(loop, 30), {7}, run=10) < 10
+
+
+@pytest.mark.parametrize(("before", "after"), [((1, 0.9), (16, 0.05)), ((16, 0.05), (1, 0.9))])
+def test_text_and_load_may_change_at_once(before: tuple[int, float], after: tuple[int, float]) -> None:
+    """In both directions, on slow and noisy steps: within six seconds."""
+    sim, loop = engine(processor, before[0], before[1], noise=0.1), started(processor)
+    sim.run(loop, 40)
+    sim.clients, sim.text = after[0], steady(after[1])
+    assert seconds_until(sim.run(loop, 20), {0} if after[1] < 0.5 else {3, 7}) < 6
+
+
+@pytest.mark.parametrize("ladder", [LADDER, tuple(range(8))])
+@ENGINES
+def test_an_engine_without_a_profile_finds_its_draft_length(truth: StepTime, ladder: tuple[int, ...]) -> None:
+    """Within 2,000 steps, to 5%."""
+    cold = EngineLoop(LoopLimits(64, 7, ladder), (3,) * 65)
+    cold.configure(LoopSettings("local", ladder))
+    sim = engine(truth, 8, 0.7)
+    while sim.seq < 1500:
+        sim.run(cold, 1)
+    reached = rate(sim, sim.run(cold, 40))
+    _, best = best_fixed(engine(truth, 8, 0.7), ladder, 40)
+    assert reached > 0.95 * best
+
+
+def test_drafts_that_have_become_dearer_are_found_out_and_so_is_the_return() -> None:
+    """At K = 7 every step is slower: whether K = 0 is as well is found by looking."""
+    dear = {"factor": 0.0}
+    sim = engine(padded, 8, 0.75, slowdown=lambda k: 1.0 + dear["factor"] * k)
+    loop = started(padded)
+    sim.run(loop, 20)
+    before = mean_draft_tokens(sim.run(loop, 5))
+    dear["factor"] = 0.25
+    assert seconds_until(sim.run(loop, 20), {0, 1}, run=20) < 10
+    dear["factor"] = 0.0
+    sim.run(loop, 60)
+    assert mean_draft_tokens(sim.run(loop, 5)) == pytest.approx(before, abs=1.0)

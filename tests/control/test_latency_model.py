@@ -1,6 +1,8 @@
 """Measured cells first, a fit where there are none."""
 
 import math
+import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -22,11 +24,59 @@ def seconds(model: LatencyModel, batch: int, k: int, context: int = 512) -> floa
     return model.step_seconds(decodes=batch, draft_tokens=k, kv_tokens=batch * context)
 
 
-def test_cells_are_met_exactly_at_their_points() -> None:
-    """What was measured wins over what was fitted."""
+def test_cells_are_met_closely_at_their_points() -> None:
+    """What was measured wins over what was fitted, as far as so few samples can be told from noise."""
     model = build_latency_model(cells())
     for cell in cells():
-        assert seconds(model, cell.batch, cell.draft_tokens) == pytest.approx(cell.seconds, rel=1e-9)
+        assert seconds(model, cell.batch, cell.draft_tokens) == pytest.approx(cell.seconds, rel=0.01)
+
+
+def linear(batch: int, k: int, context: int) -> float:
+    return 0.006 + 2e-5 * batch * (k + 1) + 4e-8 * batch * context + 0.002 * k
+
+
+def test_noise_that_neighbours_do_not_share_is_averaged_out() -> None:
+    """An engine of the fit's own form, measured with 1% of noise: predictions are several times closer than cells."""
+    rng = random.Random(4)  # noqa: S311  # seeded noise, no secret
+    noisy = [
+        MeasuredCell(b, c, k, 0, linear(b, k, c) * rng.gauss(1.0, 0.01), 10)
+        for b in (1, 2, 4, 8, 16, 32, 64, 128)
+        for c in (128, 1024)
+        for k in (0, 1, 3, 7)
+    ]
+    model = build_latency_model(noisy)
+    errors = [seconds(model, c.batch, c.draft_tokens, c.context_tokens) for c in noisy]
+    truth = [linear(c.batch, c.draft_tokens, c.context_tokens) for c in noisy]
+    worst = max(abs(e / t - 1.0) for e, t in zip(errors, truth, strict=True))
+    assert worst < 0.01
+    assert max(abs(c.seconds / t - 1.0) for c, t in zip(noisy, truth, strict=True)) > 2 * worst
+
+
+SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+
+
+def staircase(batch: int, k: int, context: int, prefill: int = 0) -> float:
+    """Padded to the next graph size; 40% slower above the last."""
+    tokens = batch * (k + 1) + prefill
+    eager = tokens > SIZES[-1]
+    computed = tokens if eager else next(size for size in SIZES if size >= tokens)
+    return (0.006 + 2e-5 * computed + 4e-8 * batch * context + 0.001 * k) * (1.4 if eager else 1.0)
+
+
+def test_graph_sizes_make_steps_and_a_cliff() -> None:
+    """Between measured batches the padded size counts, and the cliff is where the last graph ends."""
+    measured = [
+        MeasuredCell(b, c, k, 0, staircase(b, k, c), 10)
+        for b in (1, 2, 4, 8, 16, 32, 33, 64, 65, 128, 129, 256)
+        for c in (128, 1024)
+        for k in (0, 1, 3, 7)
+    ]
+    model = replace(build_latency_model(measured), graph_sizes=SIZES)
+    for batch in (5, 20, 31, 40, 63, 90, 140, 200):
+        for k in (0, 1, 3, 7):
+            assert seconds(model, batch, k) == pytest.approx(staircase(batch, k, 512), rel=0.02), (batch, k)
+    pushed_out = model.step_seconds(decodes=60, draft_tokens=3, kv_tokens=60 * 512, prefill_tokens=64)
+    assert pushed_out == pytest.approx(staircase(60, 3, 512, 64), rel=0.05)
 
 
 def test_between_cells_the_prediction_stays_close_to_an_engine_of_another_form() -> None:

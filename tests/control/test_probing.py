@@ -1,33 +1,60 @@
-"""Probes are paid for."""
+"""Probes are due when ignorance has cost as much as they do, and are paid for."""
 
-from turbospec.control.probing import BUDGET, BURST_SAMPLES, SAVINGS_SECONDS, Burst, Prober
-
-
-def plan(prober: Prober, stale: int | None = 100, cost: float = 0.001, batch: int = 1, gap: int = 60) -> Burst | None:
-    return prober.plan(draft_tokens=1, batch=batch, stale_steps=stale, gap_steps=gap, cost_seconds=cost)
+from turbospec.control.information import Option
+from turbospec.control.probing import BUDGET, BURST_SAMPLES, SAVINGS_SECONDS, TIMING_STEPS, Burst, Prober
 
 
-def test_fresh_evidence_is_not_probed() -> None:
-    """Nothing is due before the gap is over."""
-    assert plan(Prober(), stale=59) is None
-    assert plan(Prober(), stale=60) is not None
+def ask(
+    prober: Prober,
+    *,
+    gain: float = 0.1,
+    cost: float = 0.001,
+    batch: int = 1,
+    seconds: float = 1.0,
+    timing: bool = False,
+) -> Burst | None:
+    option = Option(1, gain, cost, timing)
+    return prober.consider([option], batch=batch, seconds=seconds, tokens_per_second=100.0)
 
 
-def test_the_unknown_is_looked_at_at_once_and_then_not_before_the_gap() -> None:
-    """A burst that found no drafts is not repeated every rebuild."""
+def test_a_probe_waits_until_ignorance_has_cost_as_much() -> None:
+    """Eight steps of 10 ms against an expected gain of 1%: due after eight seconds."""
     prober = Prober()
-    assert plan(prober, stale=None, cost=10.0) is not None
-    for _ in range(59):
-        prober.earn(0.02)
-        assert plan(prober, stale=None) is None
-    prober.earn(0.02)
-    assert plan(prober, stale=None) is not None
+    waited = 0
+    while ask(prober, gain=0.01, cost=0.01) is None:
+        waited += 1
+        assert waited < 20
+    assert waited in {7, 8}
+
+
+def test_nothing_to_gain_is_never_looked_at() -> None:
+    """However cheap."""
+    prober = Prober()
+    for _ in range(1000):
+        prober.earn(1.0, 100)
+        assert ask(prober, gain=0.0, cost=0.0) is None
+
+
+def test_a_burst_is_not_repeated_at_once() -> None:
+    """Its evidence must have arrived first."""
+    prober = Prober()
+    assert ask(prober, cost=0.0) is not None
+    prober.earn(0.1, 10)
+    assert ask(prober, cost=0.0) is None
+    prober.earn(1.0, 200)
+    assert ask(prober, cost=0.0) is not None
 
 
 def test_a_burst_is_sized_in_drafts_not_steps() -> None:
-    """Eight steps at batch 1, one at batch 8 and more."""
-    for batch, steps in ((1, BURST_SAMPLES), (4, 2), (8, 1), (200, 1)):
-        burst = plan(Prober(), batch=batch, cost=0.0)
+    """Eight steps at batch 1, one at batch 8 and more; more where step times are what is asked for."""
+    for batch, timing, steps in (
+        (1, False, BURST_SAMPLES),
+        (4, False, 2),
+        (8, False, 1),
+        (200, False, 1),
+        (200, True, TIMING_STEPS),
+    ):
+        burst = ask(Prober(), batch=batch, cost=0.0, timing=timing)
         assert burst is not None
         taken = 0
         while burst.take(batch):
@@ -37,7 +64,7 @@ def test_a_burst_is_sized_in_drafts_not_steps() -> None:
 
 def test_a_burst_ends_when_the_batch_has_outgrown_its_price() -> None:
     """Drafting for 64 requests is not what was paid for with 2."""
-    burst = plan(Prober(), batch=2)
+    burst = ask(Prober(), batch=2)
     assert burst is not None
     assert burst.take(2)
     assert not burst.take(64)
@@ -47,23 +74,25 @@ def test_an_hour_of_probing_stays_within_the_budget() -> None:
     """Whatever a burst costs, the sum is at most 1% of the time plus what was saved up at the start."""
     for cost in (1e-5, 0.001, 0.01, 0.1):
         prober = Prober()
-        stale = 0
-        for step in range(3600 * 50):
-            prober.earn(0.02)
-            stale += 1
-            if step % 20 == 0:
-                burst = plan(prober, stale=stale, cost=cost)
-                while burst is not None and burst.take(1):
-                    prober.charge(cost)
-                    stale = 0
+        for _ in range(3600):
+            prober.earn(1.0, 50)
+            burst = ask(prober, gain=0.5, cost=cost)
+            while burst is not None and burst.take(1):
+                prober.charge(cost)
         report = prober.report()
-        assert report.elapsed_seconds > 3599
-        assert report.spent_seconds <= BUDGET * report.elapsed_seconds + SAVINGS_SECONDS
+        assert report.elapsed_seconds == 3600.0
+        assert report.spent_seconds <= BUDGET * report.elapsed_seconds + max(SAVINGS_SECONDS, BURST_SAMPLES * cost)
+        assert (
+            report.lost_tokens == 100.0 * report.spent_seconds
+            or abs(report.lost_tokens - 100 * report.spent_seconds) < 1e-6
+        )
         assert report.bursts > 0
 
 
-def test_time_that_is_not_known_earns_nothing() -> None:
-    """Intervals that held a wait are counted as steps, not as time."""
+def test_the_best_bargain_is_taken_first() -> None:
+    """Of two K that are due the one that brings more for its price."""
     prober = Prober()
-    prober.earn(None)
-    assert prober.report().elapsed_seconds == 0.0
+    found = [Option(1, 0.1, 0.001), Option(3, 0.1, 0.005)]
+    burst = prober.consider(found, batch=8, seconds=1.0, tokens_per_second=1.0)
+    assert burst is not None
+    assert burst.draft_tokens == 1

@@ -12,7 +12,7 @@ from turbospec.control.engine_loop import LoopLimits, LoopSettings
 from turbospec.engine.controller import FENCE_SECONDS, DocumentController
 from turbospec.engine.documents import DocumentStore, dense_table, table_rows
 from turbospec.engine.refusals import RequestRefusedError
-from turbospec.wire.control_document import ControlDocument, ControlMode, TableRow
+from turbospec.wire.control_document import ControlDocument, ControlMode, ObjectiveDocument, TableRow
 from turbospec.wire.engine_state import Unsupported
 
 LIMITS = LoopLimits(max_num_seqs=8, max_draft_tokens=5, engine_allowed=(0, 1, 3, 5))
@@ -71,6 +71,19 @@ def test_the_answer_names_the_first_step_that_decides_with_the_document() -> Non
     assert (again.id, again.step, again.changed) == ("a", 41, False)
     assert len(desk.applied) == 1
     assert desk.controller.applied_count == 1
+
+
+def test_an_objective_reaches_the_loop_in_seconds() -> None:
+    """Ceilings and their percentiles; without one goodput is maximised freely."""
+    desk = Desk()
+    desk.controller.put(document("free"))
+    assert desk.applied[-1].objective.empty
+    ceilings = {"timePerOutputToken": {"milliseconds": 50, "percentile": 95}}
+    desk.controller.put(document("bound", objective=ObjectiveDocument.model_validate(ceilings)))
+    objective = desk.applied[-1].objective
+    assert objective.time_per_output_token_seconds == 0.05
+    assert objective.time_per_output_token_percentile == 95
+    assert objective.time_to_first_token_seconds is None
 
 
 def test_an_older_epoch_is_refused_until_the_newer_owner_has_been_silent() -> None:

@@ -107,6 +107,11 @@ def test_a_document_steers_the_next_step_and_shows_in_the_state(engine: Engine) 
     assert [(row.from_batch, row.to_batch, row.draft_tokens) for row in state.table] == [(1, 4, 2), (5, 8, 0)]
     assert state.profile_key == state.identity.key()
     assert state.counters.steps == 2
+    assert state.decision is not None
+    assert (state.decision.reason, state.decision.bounding) == ("Table", None)
+    assert state.probing is not None
+    assert state.probing.bursts == 0
+    assert not state.off_profile
     page = StepsPage.model_validate_json(engine.ask("GET", "/v1/steps?since=1")[1])
     row = dict(zip(page.fields, page.rows[0], strict=True))
     assert (len(page.rows), row["seq"], row["decided_draft_tokens"], row["verified_draft_tokens"]) == (1, 1, 2, 5)

@@ -2,27 +2,21 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import asdict, dataclass
+from typing import Any
 
-import numpy as np
-
-from turbospec.control.latency_fit import Floats
+from turbospec.control.change import Change, find_change
+from turbospec.control.counts import DraftCounts, EventCounts, pool
 
 BLOCK_STEPS = 10
-"""Drafting steps that are folded into the memory together; also the resolution of change detection."""
-RECENT_BLOCKS = 8
+"""Steps that ``observe`` folds into the memory together; also the resolution of change detection."""
+RECENT_BLOCKS = 16
 """Blocks kept apart from the long memory, each boundary between them a candidate for the moment of a change."""
-HALF_LIFE_STEPS = 300
-"""A drafting step counts half as much after this many more: 3-9 s at 10-30 ms. Sudden changes do not wait for it."""
-MAX_SAMPLES = 4000.0
-"""Large batches fill the memory sooner: at this many samples the standard error is below 0.01, older only delay."""
-CHANGE_THRESHOLD = 4.0
-"""Standard errors between past and recent blocks that count as a change of text; by chance about once in hours."""
-CHANGE_MIN_SAMPLES = 6.0
-"""Samples after a change that can show it; one probe burst must be able to."""
-CHANGE_MIN_PAST = 20.0
-"""Samples before it: fewer have no rate that could be contradicted."""
+HALF_LIFE_STEPS = 1000
+"""A drafting step counts half as much after this many more: 10-30 s at 10-30 ms. Sudden changes do not wait for it; in
+steady text a shorter memory only adds noise (at batch 1, 300 steps are 2.4% of standard error at acceptance 0.5)."""
+MAX_SAMPLES = 20000.0
+"""Large batches fill the memory sooner: at this many samples the standard error is below 0.004, older only delay."""
 PRIOR_MAX_SAMPLES = 50.0
 """Trust region of a prior: it carries a new engine through its first second and is then outweighed."""
 KNOWN_SAMPLES = 4.0
@@ -33,6 +27,13 @@ SHAPE_WEIGHT = 100.0
 """Samples at which half of a measured difference is believed: at 30 it has a standard error as large as itself."""
 INFERENCE_WEIGHT = 4.0
 """Samples that what shallower positions say of a deep one is worth."""
+SHAPE_SPREAD = 0.5
+"""Standard deviation (log odds) between what shallower positions say of a deep one and the truth: what the published
+acceptances by position differ in shape."""
+TEXT_SPREAD = 1.0
+"""The same between one text and another: acceptances of 0.3 to 0.9, as measured, are four of these apart."""
+STALE_STEPS = 2000.0
+"""Steps without a sample after which a position is as uncertain as one that was never seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +44,13 @@ class PositionEstimate:
     Positions that were not observed are inferred from shallower ones, so it is None only where nothing is known.
     ``draft_yield``: share of the requests asked for a draft longer than j that get one; None where none was asked.
     ``samples``: own evidence, in drafts after forgetting; a prior and inference add nothing to it.
+    ``spread``: standard deviation of the acceptance in log odds; it grows while the position is not drafted.
     """
 
     acceptance: float | None
     draft_yield: float | None
     samples: float
+    spread: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,41 +61,12 @@ class Prior:
     samples: float
 
 
-class DraftCounts(Protocol):
-    """The part of a StepRecord that acceptance is learnt from."""
-
-    @property
-    def asked_draft_tokens(self) -> int: ...
-    @property
-    def drafting_requests(self) -> int: ...
-    @property
-    def drafted_per_position(self) -> tuple[int, ...]: ...
-    @property
-    def accepted_per_position(self) -> tuple[int, ...]: ...
-
-
-@dataclass(slots=True)
-class _Counts:
-    """Trials and hits of 2P events: index j is acceptance at position j, P + j is a draft going on to position j."""
-
-    trials: Floats
-    hits: Floats
-    steps: int = 0
-
-    @classmethod
-    def zero(cls, events: int) -> "_Counts":
-        return cls(np.zeros(events), np.zeros(events))
-
-
 class AcceptanceEstimator:
     """Pooled conditional acceptance and yield by position.
 
     Every rate is a ratio of sums over samples (never a mean over steps: one step is 1 sample at batch 1 and 256 at
-    batch 256). Trials at position j are the requests accepted through j - 1 that had a draft token at j; where yields
-    differ by position only the two separate counts are known, so accepted_(j-1) is scaled by drafted_j / drafted_(j-1).
-
-    The past fades by a half-life in drafting steps, and is dropped when the last blocks contradict it (a test over all
-    positions together). Evidence does not fade while there is no new one: look at ``staleness`` for its age.
+    batch 256). The past fades by a half-life in drafting steps, and is dropped when the last blocks contradict it (a
+    test over all positions together). Evidence does not fade while there is no new one, but its ``spread`` grows.
     Not thread-safe.
     """
 
@@ -104,88 +78,68 @@ class AcceptanceEstimator:
         """Changes of text detected since the start."""
         self.ignored = 0
         """Records whose counts contradicted themselves."""
-        events = 2 * max_draft_tokens
-        self._memory = _Counts.zero(events)
-        self._prior = _Counts.zero(events)
-        self._recent: list[_Counts] = []
-        self._trials = [0.0] * events
-        self._hits = [0.0] * events
-        self._block_steps = 0
-        self._records = 0
+        self._memory = EventCounts.zero(max_draft_tokens)
+        self._prior = EventCounts.zero(max_draft_tokens)
+        # What was counted before each recent block since the last restart of the counting, and up to now.
+        self._sums = [EventCounts.zero(max_draft_tokens)]
+        self._pending: list[DraftCounts] = []
+        self._steps = 0
         self._last_seen: list[int | None] = [None] * max_draft_tokens
         # logit(acceptance_j) - logit(acceptance_(j-1)): what a position that is not drafted shares with its neighbour.
         self._shape = [0.0] * max_draft_tokens
 
     def observe(self, record: DraftCounts) -> None:
         """Take in one step; steps without drafts only age the evidence. Contradictory counts are ignored."""
-        self._records += 1
-        asked = min(record.asked_draft_tokens, self.max_draft_tokens)
-        drafted, accepted = record.drafted_per_position, record.accepted_per_position
-        if not asked > 0:
-            return
-        if not _plausible(drafted, accepted, asked):
-            self.ignored += 1
-            return
-        self._add(drafted, accepted, asked, record.drafting_requests)
-        self._block_steps += 1
-        if self._block_steps >= BLOCK_STEPS:
+        self._pending.append(record)
+        if len(self._pending) >= BLOCK_STEPS:
             self.fold()
 
-    def _add(self, drafted: tuple[int, ...], accepted: tuple[int, ...], asked: int, requests: int) -> None:
-        trials, hits, last_seen = self._trials, self._hits, self._last_seen
-        deep = self.max_draft_tokens
-        # An engine that does not count the requests it asked leaves the yield unknown.
-        asked_before = float(requests) if requests >= drafted[0] else 0.0
-        reached = float(drafted[0])
-        for j in range(asked):
-            d = drafted[j]
-            if asked_before > 0:
-                trials[deep + j] += asked_before
-                hits[deep + j] += d
-            if d == 0:
-                return
-            if j > 0:
-                reached = accepted[j - 1] * d / drafted[j - 1]
-            if reached > 0:
-                trials[j] += reached
-                hits[j] += accepted[j]
-                last_seen[j] = self._records
-            asked_before = float(d)
-
     def fold(self) -> None:
-        """Close the current block: test for a change, forget, learn the shape. ``observe`` does it every ten steps."""
-        if self._block_steps == 0:
+        """Work in what was observed since the last time. ``observe`` does it every ten steps."""
+        if self._pending:
+            pending, self._pending = self._pending, []
+            self.learn(pending)
+
+    def learn(self, records: Sequence[DraftCounts]) -> None:
+        """Take in a block of steps at once: test for a change, forget, learn the shape."""
+        block, ignored = pool(records, self.max_draft_tokens)
+        self.ignored += ignored
+        self._steps += len(records)
+        if block.steps == 0:
             return
-        self._recent.append(_Counts(np.array(self._trials), np.array(self._hits), self._block_steps))
-        self._trials = [0.0] * len(self._trials)
-        self._hits = [0.0] * len(self._hits)
-        self._block_steps = 0
-        change = self._change()
+        for j in range(self.max_draft_tokens):
+            if block.trials[j] > 0:
+                self._last_seen[j] = self._steps
+        now = _sum(self._sums[-1], block)
+        self._sums.append(now)
+        past = self._memory if not any(self._prior.trials) else _sum(self._memory, self._prior)
+        change = find_change(past, self._sums, self.max_draft_tokens)
         if change is not None:
             self.changes += 1
-            self._memory = _Counts.zero(len(self._trials))
-            self._prior = _Counts.zero(len(self._trials))
-            del self._recent[:change]
-        elif len(self._recent) > RECENT_BLOCKS:
-            self._retire(self._recent.pop(0))
-        self._learn_shape()
+            self._forget(change)
+        elif len(self._sums) > RECENT_BLOCKS + 1:
+            before = self._sums.pop(0)
+            self._retire(_difference(self._sums[0], before))
 
     def estimate(self) -> tuple[PositionEstimate, ...]:
-        """One estimate per position, the current block included."""
+        """One estimate per position, everything observed included."""
+        self.fold()
         deep = self.max_draft_tokens
-        own = self._own()
-        trials = (own.trials + self._prior.trials).tolist()
-        hits = (own.hits + self._prior.hits).tolist()
-        samples = own.trials.tolist()
+        own, prior = self._own(), self._prior
+        self._learn_shape(own)
         estimates = []
         acceptance: float | None = None
         draft_yield: float | None = None
         for j in range(deep):
-            acceptance = self._acceptance(j, trials[j], hits[j], acceptance)
-            asked, drafted = trials[deep + j], hits[deep + j]
+            trials, hits = own.trials[j] + prior.trials[j], own.hits[j] + prior.hits[j]
+            acceptance = self._acceptance(j, trials, hits, acceptance)
+            asked, drafted = own.trials[deep + j] + prior.trials[deep + j], own.hits[deep + j] + prior.hits[deep + j]
             if asked > 0:
-                draft_yield = (1.0 if draft_yield is None else draft_yield) * min(1.0, drafted / asked)
-            estimates.append(PositionEstimate(acceptance, draft_yield, samples[j]))
+                # One hit on top: a handful of misses does not make a drafter that never finds anything.
+                share = (drafted + 1.0) / (asked + 1.0)
+                draft_yield = (1.0 if draft_yield is None else draft_yield) * min(1.0, share)
+            spread = 0.0 if acceptance is None else self._spread(j, trials, acceptance)
+            estimates.append(PositionEstimate(acceptance, draft_yield, own.trials[j], spread))
         return tuple(estimates)
 
     def set_prior(self, prior: Sequence[Prior]) -> None:
@@ -197,12 +151,13 @@ class AcceptanceEstimator:
         for j, entry in enumerate(prior):
             if not (0.0 <= entry.acceptance <= 1.0 and 0.0 <= entry.samples < math.inf):
                 raise ValueError(f"prior of position {j}: acceptance {entry.acceptance}, samples {entry.samples}")
+        self.fold()
         own = self._own().trials
         positions = min(len(prior), self.max_draft_tokens)
         for j in range(1, positions):
             if prior[j].samples > 0 and prior[j - 1].samples > 0 and own[j] < SHAPE_SAMPLES:
                 self._shape[j] = _logit(prior[j].acceptance) - _logit(prior[j - 1].acceptance)
-        if own.any():
+        if any(own):
             return
         for j in range(positions):
             weight = min(prior[j].samples, PRIOR_MAX_SAMPLES)
@@ -211,8 +166,39 @@ class AcceptanceEstimator:
 
     def staleness(self, position: int) -> int | None:
         """Steps since a draft token at this position was last verified with all before it accepted; None: never."""
+        self.fold()
         seen = self._last_seen[position]
-        return None if seen is None else self._records - seen
+        return None if seen is None else self._steps - seen
+
+    def save(self) -> dict[str, Any]:
+        """All that was learnt, as plain lists and numbers; ``restore`` of it continues as if nothing had happened."""
+        self.fold()
+        return {
+            "max_draft_tokens": self.max_draft_tokens,
+            "changes": self.changes,
+            "ignored": self.ignored,
+            "steps": self._steps,
+            "memory": asdict(self._memory),
+            "prior": asdict(self._prior),
+            "sums": [asdict(sums) for sums in self._sums],
+            "last_seen": list(self._last_seen),
+            "shape": list(self._shape),
+        }
+
+    @classmethod
+    def restore(cls, saved: dict[str, Any]) -> "AcceptanceEstimator":
+        """The estimator that ``save`` described. Raises ValueError where the counts do not fit each other."""
+        made = cls(saved["max_draft_tokens"])
+        made.changes, made.ignored, made._steps = saved["changes"], saved["ignored"], saved["steps"]
+        made._memory, made._prior = EventCounts(**saved["memory"]), EventCounts(**saved["prior"])
+        made._sums = [EventCounts(**sums) for sums in saved["sums"]]
+        made._last_seen, made._shape = list(saved["last_seen"]), list(saved["shape"])
+        for counts in (made._memory, made._prior, *made._sums):
+            if len(counts.trials) != len(counts.hits) or len(counts.trials) != 2 * made.max_draft_tokens:
+                raise ValueError(f"saved counts are not those of {made.max_draft_tokens} draft positions")
+            if not all(0.0 <= h <= n < math.inf for n, h in zip(counts.trials, counts.hits, strict=True)):
+                raise ValueError("saved counts have more hits than trials, or impossible values")
+        return made
 
     def _acceptance(self, j: int, trials: float, hits: float, shallower: float | None) -> float | None:
         if j == 0:
@@ -223,55 +209,46 @@ class AcceptanceEstimator:
         inferred = _sigmoid(_logit(shallower) + self._shape[j])
         return min(1.0, (hits + INFERENCE_WEIGHT * inferred) / (trials + INFERENCE_WEIGHT))
 
-    def _own(self) -> _Counts:
-        total = _Counts(self._memory.trials + self._trials, self._memory.hits + self._hits)
-        for block in self._recent:
-            total.trials += block.trials
-            total.hits += block.hits
-        return total
+    def _spread(self, j: int, trials: float, acceptance: float) -> float:
+        """Binomial error in log odds, on the way back to what is known of any text while there are no samples."""
+        widest = TEXT_SPREAD if j == 0 else SHAPE_SPREAD
+        seen = self._last_seen[j]
+        age = 0 if seen is None else self._steps - seen
+        information = trials * max(acceptance * (1.0 - acceptance), 0.01)
+        settled = 1.0 / (information + 1.0 / widest**2)
+        return min(widest, math.sqrt(settled + widest**2 * age / STALE_STEPS))
 
-    def _retire(self, block: _Counts) -> None:
+    def _retire(self, block: EventCounts) -> None:
         """Move a block into the long memory, where events it brings news of fade."""
         fading = 0.5 ** (block.steps / HALF_LIFE_STEPS)
-        news = block.trials > 0
-        for counts in (self._memory, self._prior):
-            counts.trials[news] *= fading
-            counts.hits[news] *= fading
-        self._memory.trials += block.trials
-        self._memory.hits += block.hits
-        excess = np.minimum(1.0, MAX_SAMPLES / np.maximum(self._memory.trials, 1.0))
-        self._memory.trials *= excess
-        self._memory.hits *= excess
+        memory, prior = self._memory, self._prior
+        for i, news in enumerate(block.trials):
+            if news > 0:
+                prior.trials[i] *= fading
+                prior.hits[i] *= fading
+                trials = memory.trials[i] * fading + news
+                keep = min(1.0, MAX_SAMPLES / trials)
+                memory.hits[i] = min(trials, memory.hits[i] * fading + block.hits[i]) * keep
+                memory.trials[i] = trials * keep
 
-    def _change(self) -> int | None:
-        """Index of the recent block that begins something new, or None.
+    def _forget(self, change: Change) -> None:
+        """Drop what was counted before the change; a drafter that finds more or less says nothing of acceptance."""
+        start = self._sums[change.block]
+        # How acceptance falls with depth outlives the text.
+        self._learn_shape(_sum(self._memory, _difference(start, self._sums[0])))
+        for i in range(change.first, change.last):
+            for counts in (self._memory, self._prior):
+                counts.trials[i] = counts.hits[i] = 0.0
+            for sums in self._sums[: change.block]:
+                sums.trials[i], sums.hits[i] = start.trials[i], start.hits[i]
+        if change.first == 0:
+            del self._sums[: change.block]
 
-        For every boundary: hits after it against those expected from before it, summed over positions (a change of text
-        moves all of them the same way), in standard errors; acceptance and yield apart.
-        """
-        trials = np.stack([block.trials for block in self._recent])
-        hits = np.stack([block.hits for block in self._recent])
-        # Row i: everything before block i, and everything from block i on.
-        before_trials = np.cumsum(trials, axis=0) - trials + self._memory.trials + self._prior.trials
-        before_hits = np.cumsum(hits, axis=0) - hits + self._memory.hits + self._prior.hits
-        after_trials = np.cumsum(trials[::-1], axis=0)[::-1]
-        after_hits = np.cumsum(hits[::-1], axis=0)[::-1]
-        after_trials = np.where(before_trials >= CHANGE_MIN_PAST, after_trials, 0.0)
-        rate = (before_hits + 0.5) / (before_trials + 1.0)
-        # Near 0 and 1 the normal approximation calls single surprises changes: never below the variance at 0.05.
-        bounded = np.clip(rate, 0.05, 0.95)
-        variance = after_trials * bounded * (1.0 - bounded) * (1.0 + after_trials / np.maximum(before_trials, 1.0))
-        surprise = np.where(after_trials > 0, after_hits - after_trials * rate, 0.0)
-        parts = (len(self._recent), 2, self.max_draft_tokens)
-        enough = after_trials.reshape(parts).sum(axis=2) >= CHANGE_MIN_SAMPLES
-        total_surprise, total_variance = surprise.reshape(parts).sum(axis=2), variance.reshape(parts).sum(axis=2)
-        scores = np.where(enough, np.abs(total_surprise) / np.sqrt(np.maximum(total_variance, 1e-9)), 0.0).max(axis=1)
-        best = int(scores.argmax())
-        return best if scores[best] > CHANGE_THRESHOLD else None
+    def _own(self) -> EventCounts:
+        return _sum(self._memory, _difference(self._sums[-1], self._sums[0]))
 
-    def _learn_shape(self) -> None:
-        own = self._own()
-        trials, hits = own.trials.tolist(), own.hits.tolist()
+    def _learn_shape(self, own: EventCounts) -> None:
+        trials, hits = own.trials, own.hits
         for j in range(1, self.max_draft_tokens):
             if trials[j] < SHAPE_SAMPLES or trials[j - 1] < SHAPE_SAMPLES:
                 return
@@ -279,17 +256,20 @@ class AcceptanceEstimator:
             self._shape[j] = (_logit(here) - _logit(before)) * trials[j] / (trials[j] + SHAPE_WEIGHT)
 
 
-def _plausible(drafted: tuple[int, ...], accepted: tuple[int, ...], asked: int) -> bool:
-    """Counts fall with depth, and no more tokens are accepted than drafted; comparisons with NaN are false."""
-    if len(drafted) < asked or len(accepted) < asked:
-        return False
-    reach, kept = math.inf, math.inf
-    for j in range(asked):
-        d, a = drafted[j], accepted[j]
-        if not (0 <= a <= d <= reach and a <= kept) or d == math.inf:
-            return False
-        reach, kept = d, a
-    return True
+def _sum(one: EventCounts, other: EventCounts) -> EventCounts:
+    return EventCounts(
+        [a + b for a, b in zip(one.trials, other.trials, strict=True)],
+        [a + b for a, b in zip(one.hits, other.hits, strict=True)],
+        one.steps + other.steps,
+    )
+
+
+def _difference(one: EventCounts, other: EventCounts) -> EventCounts:
+    return EventCounts(
+        [a - b for a, b in zip(one.trials, other.trials, strict=True)],
+        [a - b for a, b in zip(one.hits, other.hits, strict=True)],
+        one.steps - other.steps,
+    )
 
 
 def _logit(rate: float) -> float:

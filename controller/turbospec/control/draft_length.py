@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
+from numpy.typing import NDArray
 
 from turbospec.control.goodput import Prediction
 from turbospec.control.latency_fit import Floats
@@ -25,6 +26,23 @@ class Reason(StrEnum):
     STARTUP_TABLE = "StartupTable"
     NO_LATENCY_MODEL = "NoLatencyModel"
     NO_ACCEPTANCE = "NoAcceptance"
+    NO_PROFILE = "NoProfile"
+    """The highest goodput by step times learnt while serving, where no profile was given."""
+    UNATTAINABLE = "Unattainable"
+    """No allowed K meets the objective: the one that misses it least."""
+
+
+class Bounding(StrEnum):
+    """What keeps a K with higher predicted goodput, or a longer draft, from being used."""
+
+    GOODPUT = "Goodput"
+    """Nothing: more drafts would deliver less."""
+    ALLOWED = "AllowedDraftTokens"
+    """It is the largest allowed K."""
+    OBJECTIVE = "Objective"
+    TOKEN_BUDGET = "TokenBudget"  # noqa: S105  # no secret
+    """Drafts would take the room of waiting prefills."""
+    HYSTERESIS = "Hysteresis"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,17 +52,21 @@ class Decision:
     draft_tokens: int
     reason: Reason
     predictions: tuple[Prediction, ...] = ()
+    bounding: Bounding | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class DraftTable:
     """K by batch: ``entries[b]`` is for b decoding requests; index 0 is unused (and equals index 1).
 
-    ``held`` marks the batches where hysteresis keeps a K that is not the best predicted.
+    ``held``: batches where hysteresis keeps a K that is not the best predicted; ``limited``: where a K of higher
+    goodput misses the objective or the token budget; ``unattainable``: where every K misses the objective.
     """
 
     entries: tuple[int, ...]
     held: frozenset[int] = frozenset()
+    limited: frozenset[int] = frozenset()
+    unattainable: frozenset[int] = frozenset()
 
     def at(self, batch: int) -> int:
         """K for this batch; batches outside the table get the nearest entry."""
@@ -52,25 +74,46 @@ class DraftTable:
 
 
 def choose(
-    goodput: Floats, allowed: Sequence[int], previous: DraftTable | None, margin: float = HYSTERESIS_MARGIN
+    goodput: Floats,
+    allowed: Sequence[int],
+    previous: DraftTable | None,
+    margin: float | Floats = HYSTERESIS_MARGIN,
+    excess: Floats | None = None,
 ) -> DraftTable:
     """The K of highest goodput for every batch, unless the previous K is within ``margin`` of it.
 
-    ``goodput`` has shape (len(allowed), batches), column 0 for batch 1. Of equals the smallest K wins.
+    ``goodput`` has shape (len(allowed), batches), column 0 for batch 1; ``allowed`` rises. Of equals the smallest
+    K wins. ``margin`` may be a matrix: [best, previous]. ``excess`` (same shape) above 1 forbids a K; where all are
+    forbidden the smallest excess wins.
     """
     columns = np.arange(goodput.shape[1])
-    best = goodput.argmax(axis=0)
+    free = best = goodput.argmax(axis=0)
+    unattainable: NDArray[np.bool_] = np.zeros(goodput.shape[1], dtype=np.bool_)
+    if excess is not None:
+        met = excess <= 1.0
+        unattainable = np.asarray(~met.any(axis=0))
+        goodput = np.where(met, goodput, 0.0)
+        best = np.where(unattainable, excess.argmin(axis=0), goodput.argmax(axis=0))
     chosen = best
     if previous is not None:
-        index = {k: i for i, k in enumerate(allowed)}
         # A K that is no longer allowed is held by nothing: it counts as already the best.
-        before = np.array([index.get(k, -1) for k in previous.entries[1:]])
-        before = np.where(before < 0, best, before)
-        keep = goodput[best, columns] <= goodput[before, columns] * (1.0 + margin)
-        chosen = np.where(keep, before, best)
+        ks, had = np.array(allowed), np.array(previous.entries[1:])
+        before = np.minimum(np.searchsorted(ks, had), len(ks) - 1)
+        before = np.where(ks[before] == had, before, best)
+        needed = margin if isinstance(margin, float) else margin[best, before]
+        keep = goodput[best, columns] <= goodput[before, columns] * (1.0 + needed)
+        chosen = np.where(keep & ~unattainable, before, best)
     entries = [allowed[i] for i in chosen.tolist()]
-    held = frozenset((np.flatnonzero(chosen != best) + 1).tolist())
-    return DraftTable((entries[0], *entries), held)
+    return DraftTable(
+        (entries[0], *entries),
+        _batches(chosen != best),
+        _batches((best != free) & ~unattainable),
+        _batches(unattainable),
+    )
+
+
+def _batches(mask: NDArray[np.bool_]) -> frozenset[int]:
+    return frozenset((np.flatnonzero(mask) + 1).tolist()) if mask.any() else frozenset()
 
 
 def restrict(table: Sequence[int], allowed: Sequence[int], batches: int) -> DraftTable:

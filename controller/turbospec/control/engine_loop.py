@@ -1,66 +1,47 @@
 """The engine loop: K for every step, learnt from every step."""
 
-import math
 import threading
-from dataclasses import dataclass, replace
-
-import numpy as np
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 from turbospec.control.acceptance import AcceptanceEstimator, PositionEstimate
 from turbospec.control.bias import LatencyBias
-from turbospec.control.draft_length import Decision, DraftTable, Reason, choose, restrict
-from turbospec.control.goodput import Prediction, drafted_per_request, expected_tokens
-from turbospec.control.latency import LatencyGrid, LatencyModel
-from turbospec.control.latency_fit import Floats
+from turbospec.control.draft_length import Decision, Reason, restrict
+from turbospec.control.goodput import expected_tokens
+from turbospec.control.information import options, outlook
+from turbospec.control.latency import LatencyModel
 from turbospec.control.loop_settings import LoopLimits, LoopSettings, check_settings
-from turbospec.control.probing import DEEP_GAP_SECONDS, MIN_GAP_SECONDS, Burst, Prober, ProbeReport
-from turbospec.control.step import StepComposition, StepRecord
+from turbospec.control.online_latency import guess
+from turbospec.control.plan import Plan, Planner
+from turbospec.control.probing import COLD_STEPS, Burst, Prober, ProbeReport
+from turbospec.control.situation import SituationMonitor
+from turbospec.control.step import StepComposition, StepRecord, possible
+from turbospec.control.step_times import learn_times
 
 __all__ = ["EngineLoop", "LoopLimits", "LoopSettings"]
 
-REBUILD_STEPS = 20
-"""Steps between rebuilds of the table: the paper's interval."""
-REBUILD_SECONDS = 1.0
-"""Where steps are slow a rebuild does not wait for all of them."""
-FOLD_SECONDS = 0.3
-"""Where steps are slow, drafts are looked through for a change this often."""
-CONTEXT_CHANGE = 0.25
-"""Relative change of the mean context that makes a rebuild due at once."""
-CONTEXT_MIN_STEPS = 5
-"""Steps between such rebuilds: the mean context of a few requests jumps when one ends."""
-CONTEXT_SMOOTHING = 0.1
+BLOCK_STEPS = 32
+"""Steps of text that are learnt from together (the paper decides every 20): 0.2-0.4 s at 7-13 ms."""
+SLOW_BLOCK_STEPS = 8
+SLOW_BLOCK_SECONDS = 1.0
+"""Where steps are slow a block does not wait for all of them: so many steps and so much time suffice."""
+ROUND_STEPS = 128
+"""Steps after which step times are learnt, and another table or a probe is considered; at once when the text has
+changed. Text changes matter within steps, clocks and batches do not: the table holds all batches."""
+SLOW_ROUND_STEPS = 16
+SLOW_ROUND_SECONDS = 3.0
+"""The same for rounds."""
 EVIDENCE_LAG_STEPS = 3
 """Steps after a probe until its drafts are verified, with asynchronous scheduling at most two behind."""
-OPTIMISTIC_ACCEPTANCE = 0.95
-"""If not even text this predictable would change K, there is nothing to probe for."""
-WORTHWHILE_GAIN = 1.02
-
-
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """What one rebuild decided; replaced as a whole, so that readers need no lock."""
-
-    table: DraftTable
-    reason: Reason
-    allowed: tuple[int, ...] = ()
-    context_tokens: float = 0.0
-    widths: tuple[float, ...] = ()
-    tokens: tuple[float | None, ...] = ()
-    seconds: tuple[list[float], ...] = ()
-    """By allowed K, then batch - 1: predicted step time without bias."""
-    factors: tuple[float, ...] = ()
-
-    def prediction(self, i: int, batch: int) -> Prediction:
-        seconds = self.seconds[i][batch - 1] * self.factors[i]
-        tokens = self.tokens[i]
-        return Prediction(self.allowed[i], tokens, seconds, None if tokens is None else batch * tokens / seconds)
 
 
 class EngineLoop:
     """Chooses K for each step of one engine.
 
-    Until it is configured, and where latency or acceptance are unknown, the start-up table decides. ``draft_tokens``
-    and ``observe`` belong to the scheduler's thread; ``configure`` and the readers may be called from any.
+    Until it is configured, and where acceptance is unknown, the start-up table decides; without a latency model step
+    times are learnt while serving. ``draft_tokens`` and ``observe`` belong to the scheduler's thread; ``configure`` and
+    the readers may be called from any.
     """
 
     def __init__(self, limits: LoopLimits, startup_table: tuple[int, ...]) -> None:
@@ -73,21 +54,29 @@ class EngineLoop:
         self._lock = threading.Lock()
         self._estimator = AcceptanceEstimator(max(limits.max_draft_tokens, 1))
         self._prober = Prober()
-        self._grid: LatencyGrid | None = None
-        self._bias: LatencyBias | None = None
-        self._plan = _Plan(restrict(startup_table, limits.engine_allowed, limits.max_num_seqs), Reason.STARTUP_TABLE)
+        self._monitor = SituationMonitor()
+        self._planner: Planner | None = None
+        self._pending: list[StepRecord] = []
+        self._pending_seconds = 0.0
+        self._block_steps = BLOCK_STEPS
+        # Steps learnt from as far as the text goes, but not yet as far as their times go.
+        self._unjudged: list[StepRecord] = []
+        self._unjudged_seconds = 0.0
+        self._passed = 0.0
+        # What is to be done at the next step: work is spread, so that no step is held up for all of it.
+        self._next: Callable[[], None] | None = None
+        self._round_steps = ROUND_STEPS
+        self._estimates_known = False
+        self._planned = (1, 0)
         self._burst: Burst | None = None
         self._probed = False
         self._batch: int | None = None
-        self._context: float | None = None
-        self._steps_since_rebuild = 0
-        self._seconds_since_rebuild = 0.0
-        self._rebuild_after = REBUILD_STEPS
-        self._changes_seen = 0
+        self._with_prefill = False
         self.rebuilds = 0
         """Tables built since the start."""
         self.ignored = 0
         """Records refused because a value in them is impossible."""
+        self._install(Plan(restrict(startup_table, limits.engine_allowed, limits.max_num_seqs), Reason.STARTUP_TABLE))
 
     def configure(self, settings: LoopSettings) -> None:
         """Put new settings in force; what was learnt of the text stays. The same settings again change nothing.
@@ -101,47 +90,53 @@ class EngineLoop:
             old = self._settings
             if old == settings:
                 return
+            self._learn()
             self._estimator.set_prior(settings.prior)
-            if old is None or old.latency != settings.latency or old.allowed != settings.allowed:
-                self._prepare(settings)
             self._settings = settings
             self._burst = None
+            model = settings.latency
+            if model is None:
+                self._planner = None
+            elif old is None or self._planner is None or old.latency != model or old.allowed != settings.allowed:
+                self._planner = self._made(settings, model)
+            elif old.objective != settings.objective:
+                self._planner = self._made(settings, model, self._planner.bias)
             self._rebuild()
 
     def draft_tokens(self, composition: StepComposition) -> int:
         """K for the coming step: an allowed K for any composition. O(1)."""
-        entries = self._plan.table.entries
         batch = composition.decodes
+        entries = self._prefill_entries if composition.prefill_tokens else self._entries
         if batch < 1:
             return entries[1]
-        batch = min(batch, len(entries) - 1)
+        if batch >= len(entries):
+            batch = len(entries) - 1
         self._batch = batch
-        burst = self._burst
-        if burst is not None and burst.draft_tokens > entries[batch]:
-            if burst.take(batch):
-                self._probed = True
-                self._prober.charge(burst.cost_seconds)
-                return burst.draft_tokens
-            self._burst = None
-            self._rebuild_after = self._steps_since_rebuild + EVIDENCE_LAG_STEPS
+        self._with_prefill = composition.prefill_tokens > 0
+        if self._burst is not None:
+            return self._probe(batch, entries[batch])
         self._probed = False
         return entries[batch]
 
     def observe(self, record: StepRecord) -> None:
-        """Learn from a completed step; impossible records are counted and ignored. O(1) but for rebuilds."""
-        with self._lock:
-            if not _possible(record):
-                self.ignored += 1
-                return
-            self._estimator.observe(record)
-            self._observe_work(record)
-            self._steps_since_rebuild += 1
-            self._fold_when_slow(record.interval_seconds or 0.0)
-            if self._rebuild_due():
-                self._rebuild()
+        """Learn from a completed step; impossible records are counted and ignored. O(1) but once per block."""
+        self._pending.append(record)
+        interval = record.interval_seconds
+        if interval is not None:
+            self._pending_seconds += interval
+        # A sum that is NaN is never above the limit: then the count decides.
+        if self._next is not None:
+            with self._lock:
+                work, self._next = self._next, None
+                work()
+            return
+        steps = len(self._pending)
+        if steps >= self._block_steps or (steps >= SLOW_BLOCK_STEPS and self._pending_seconds > SLOW_BLOCK_SECONDS):
+            with self._lock:
+                self._learn()
 
     def table(self) -> tuple[int, ...]:
-        """K by batch; index 0 is unused."""
+        """K by batch, for steps without prefill; index 0 is unused."""
         return self._plan.table.entries
 
     def decision(self) -> Decision | None:
@@ -149,187 +144,162 @@ class EngineLoop:
         plan, batch = self._plan, self._batch
         if batch is None:
             return None
-        batch = min(batch, len(plan.table.entries) - 1)
-        k, reason = plan.table.at(batch), plan.reason
+        decision = plan.explain(batch, prefill=self._with_prefill)
         burst = self._burst
         if self._probed and burst is not None:
-            k, reason = burst.draft_tokens, Reason.PROBE
-        elif batch in plan.table.held:
-            reason = Reason.HYSTERESIS
-        predictions = tuple(plan.prediction(i, batch) for i in range(len(plan.seconds)))
-        return Decision(k, reason, predictions)
+            return replace(decision, draft_tokens=burst.draft_tokens, reason=Reason.PROBE)
+        return decision
 
     def estimates(self) -> tuple[PositionEstimate, ...]:
         """Acceptance and yield by position."""
         with self._lock:
+            self._learn()
             return self._estimator.estimate()
 
     def bias(self) -> float | None:
-        """Measured / predicted step time at the K of the last step, within [0.5, 2]; None without a latency model."""
-        plan, batch = self._plan, self._batch
-        if not plan.factors:
-            return None
-        return plan.factors[plan.allowed.index(plan.table.at(batch or 1))]
+        """Measured / predicted step time lately, within [0.5, 2]; None without a latency profile."""
+        planner = self._planner
+        return None if planner is None or planner.bias.cold else planner.bias.level
+
+    def off_profile(self) -> bool:
+        """Step times are off the profile by more than a factor of two: the engine must be profiled again."""
+        planner = self._planner
+        return planner is not None and planner.bias.off_profile
 
     def probe_report(self) -> ProbeReport:
         """What probing has cost so far."""
         with self._lock:
             return self._prober.report()
 
-    def _prepare(self, settings: LoopSettings) -> None:
-        """Start afresh with a new latency model or another allowed set."""
-        if settings.latency is None:
-            self._grid, self._bias = None, None
-            return
-        batches = np.arange(1, self._limits.max_num_seqs + 1, dtype=np.float64)
-        self._grid = LatencyGrid(settings.latency, batches)
-        self._bias = LatencyBias(settings.allowed)
+    def save(self) -> dict[str, Any]:
+        """All that was learnt of text and step times, as plain lists and numbers, for ``restore``."""
+        with self._lock:
+            self._learn()
+            planner = self._planner
+            bias = None if planner is None else planner.bias.save()
+            return {"acceptance": self._estimator.save(), "bias": bias}
 
-    def _observe_work(self, record: StepRecord) -> None:
-        """Context and step time of a step without prefill; prefill steps say nothing of the K that decoding needs."""
-        interval = record.interval_seconds
-        self._prober.earn(interval)
-        if record.decodes < 1 or record.prefill_tokens > 0:
-            return
-        context = record.kv_tokens / record.decodes
-        mean = context if self._context is None else self._context
-        self._context = mean + CONTEXT_SMOOTHING * (context - mean)
-        # Where K has just changed, part of the interval may belong to the other K.
-        if interval is not None and record.interval_draft_tokens == record.asked_draft_tokens:
-            self._observe_time(record, interval)
+    def restore(self, saved: dict[str, Any]) -> None:
+        """Go on from what ``save`` said; call it after ``configure``.
 
-    def _observe_time(self, record: StepRecord, interval: float) -> None:
-        plan, settings = self._plan, self._settings
-        k, batch = record.interval_draft_tokens, record.decodes
-        if self._bias is None or settings is None or settings.latency is None or k not in plan.allowed:
-            return
-        i = plan.allowed.index(k)
-        if not plan.seconds or batch > len(plan.seconds[i]):
-            return
-        fit = settings.latency.fit
-        predicted = (
-            plan.seconds[i][batch - 1]
-            + fit.per_kv_token * (record.kv_tokens - batch * plan.context_tokens)
-            + (fit.per_batched_token + fit.per_draft_token + fit.per_draft_pass / batch)
-            * (record.verified_draft_tokens - batch * plan.widths[i])
-        )
-        if predicted > 0:
-            self._bias.observe(k, batch, interval, predicted)
+        Step times are taken over where the allowed K are the same and there is a profile now as there was then. Raises
+        ValueError, with nothing changed, where it is not what this engine can have saved.
+        """
+        estimator = AcceptanceEstimator.restore(saved["acceptance"])
+        if estimator.max_draft_tokens != self._estimator.max_draft_tokens:
+            raise ValueError(f"saved by an engine with {estimator.max_draft_tokens} draft positions")
+        bias = None if saved["bias"] is None else LatencyBias.restore(saved["bias"])
+        with self._lock:
+            self._learn()
+            self._estimator = estimator
+            settings = self._settings
+            model = None if settings is None else settings.latency
+            same = bias is not None and not bias.cold and settings is not None and bias.draft_tokens == settings.allowed
+            if same and settings is not None and model is not None and bias is not None:
+                self._planner = self._made(settings, model, bias)
+            self._rebuild()
 
-    def _fold_when_slow(self, seconds: float) -> None:
-        before = self._seconds_since_rebuild
-        self._seconds_since_rebuild = before + seconds
-        if int(before / FOLD_SECONDS) != int(self._seconds_since_rebuild / FOLD_SECONDS):
-            self._estimator.fold()
+    def _probe(self, batch: int, regular: int) -> int:
+        """One step of the burst, if it goes on."""
+        burst = self._burst
+        if burst is not None and burst.draft_tokens != regular and burst.take(batch):
+            self._probed = True
+            self._prober.charge(burst.cost_seconds)
+            return burst.draft_tokens
+        self._burst, self._probed = None, False
+        self._block_steps = min(BLOCK_STEPS, len(self._pending) + EVIDENCE_LAG_STEPS)
+        # What the burst has brought is judged as soon as it is in.
+        self._round_steps = 1
+        return regular
 
-    def _rebuild_due(self) -> bool:
-        since = self._steps_since_rebuild
-        slow = self._seconds_since_rebuild >= REBUILD_SECONDS
-        if slow or since >= self._rebuild_after or self._estimator.changes != self._changes_seen:
+    def _made(self, settings: LoopSettings, model: LatencyModel, bias: LatencyBias | None = None) -> Planner:
+        return Planner(self._limits, settings, model, bias or LatencyBias(settings.allowed))
+
+    def _learn(self) -> None:
+        """Take in the steps since the last time; look whether another table or a probe is due."""
+        # A reader may be here while the scheduler appends: what comes now belongs to the next block.
+        pending, self._pending = self._pending, []
+        self._pending_seconds, self._block_steps = 0.0, BLOCK_STEPS
+        records = [record for record in pending if possible(record)]
+        self.ignored += len(pending) - len(records)
+        if not records:
+            return
+        changes = self._estimator.changes
+        self._estimator.learn(records)
+        passed = self._monitor.learn(records)
+        self._prober.earn(passed, len(records))
+        settings = self._settings
+        if settings is None or settings.mode == "table":
+            return
+        self._unjudged.extend(records)
+        self._unjudged_seconds += passed
+        steps = len(self._unjudged)
+        changed = self._estimator.changes != changes
+        slow = self._unjudged_seconds >= SLOW_ROUND_SECONDS and steps >= SLOW_ROUND_STEPS
+        if changed or slow or steps >= self._round_steps or not self._estimates_known:
+            self._judge(settings, changed=changed)
+
+    def _judge(self, settings: LoopSettings, *, changed: bool) -> None:
+        """Learn step times, and see whether another table or a probe is due."""
+        records, passed = self._unjudged, self._unjudged_seconds
+        self._unjudged, self._unjudged_seconds, self._round_steps = [], 0.0, ROUND_STEPS
+        if self._planner is None:
+            model = guess(records)
+            if model is None:
+                return
+            self._planner = self._made(settings, model, LatencyBias(settings.allowed, cold=True))
+            self._prober.lend(COLD_STEPS * passed / len(records))
+            changed = True
+        planner = self._planner
+        learn_times(planner, self._plan, records)
+        if planner.bias.suspicious:
+            self._round_steps = BLOCK_STEPS
+        estimates = self._estimator.estimate()
+        self._estimates_known = estimates[0].acceptance is not None
+        self._passed += passed
+        # One piece of work per step: none of them is held up for all.
+        self._next = self._rebuild if changed or self._moved(estimates, planner) else self._look
+
+    def _moved(self, estimates: tuple[PositionEstimate, ...], planner: Planner) -> bool:
+        """Whether what the table was made from has changed by enough."""
+        plan, batch = self._plan, self._batch
+        if batch is None or not self._planned[0] <= batch <= self._planned[1]:
             return True
-        planned, now = self._plan.context_tokens, self._context
-        if since < CONTEXT_MIN_STEPS or now is None:
-            return False
-        return abs(now - planned) > CONTEXT_CHANGE * planned and bool(self._plan.seconds)
+        return self._monitor.moved(plan.situation) or plan.outdated(estimates, planner.bias, batch)
+
+    def _look(self) -> None:
+        """Start a burst at another K where knowing more of it is worth its price."""
+        plan, batch, planner = self._plan, self._batch, self._planner
+        if self._burst is not None or planner is None or batch is None or plan.reason is Reason.ONLY_ALLOWED:
+            return
+        view = outlook(plan, batch, planner.bias, self._estimator)
+        if view is None:
+            return
+        passed, self._passed = self._passed, 0.0
+        tokens = expected_tokens(view.estimates, plan.allowed[view.current]) or 1.0
+        rate = batch * tokens / view.seconds[view.current]
+        self._burst = self._prober.consider(options(view), batch=batch, seconds=passed, tokens_per_second=rate)
 
     def _rebuild(self) -> None:
-        settings, limits = self._settings, self._limits
-        self._steps_since_rebuild, self._rebuild_after = 0, REBUILD_STEPS
-        self._seconds_since_rebuild = 0.0
-        self._estimator.fold()
-        self._changes_seen = self._estimator.changes
+        settings = self._settings
         if settings is None:
             return
         self.rebuilds += 1
         if settings.mode == "table" and settings.table is not None:
-            self._plan = _Plan(restrict(settings.table, settings.allowed, limits.max_num_seqs), Reason.TABLE)
-        elif settings.latency is None or self._grid is None or self._bias is None:
+            table = restrict(settings.table, settings.allowed, self._limits.max_num_seqs)
+            self._install(Plan(table, Reason.TABLE))
+        elif self._planner is None:
             reason = Reason.ONLY_ALLOWED if len(settings.allowed) == 1 else Reason.NO_LATENCY_MODEL
-            self._plan = _Plan(restrict(self._startup, settings.allowed, limits.max_num_seqs), reason)
+            self._install(Plan(restrict(self._startup, settings.allowed, self._limits.max_num_seqs), reason))
         else:
-            self._bias.update()
-            self._plan = self._optimise(settings, settings.latency, self._grid, self._bias)
-            self._probe(self._plan, self._grid)
+            situation = self._monitor.situation(settings.latency, self._planner.per_prefill_token)
+            self._planned = self._monitor.batches(self._limits.max_num_seqs)
+            self._install(
+                self._planner.plan(self._estimator.estimate(), situation, self._plan, self._startup, self._planned)
+            )
+            self._next = self._look
 
-    def _optimise(self, settings: LoopSettings, model: LatencyModel, grid: LatencyGrid, bias: LatencyBias) -> _Plan:
-        """Goodput of every allowed K at every batch, and the table of the best."""
-        allowed = settings.allowed
-        estimates = self._estimator.estimate()
-        tokens = [expected_tokens(estimates, k) for k in allowed]
-        widths = tuple(drafted_per_request(estimates, k) for k in allowed)
-        context = self._context
-        if context is None:
-            context = float(np.median([cell.context_tokens for cell in model.cells]))
-        seconds = grid.seconds(allowed, widths, context)
-        factors = tuple(bias.factors()[k] for k in allowed)
-        known = [value for value in tokens if value is not None]
-        if len(allowed) == 1:
-            reason = Reason.ONLY_ALLOWED
-            table = restrict(allowed, allowed, self._limits.max_num_seqs)
-        elif len(known) == len(tokens):
-            reason = Reason.HIGHEST_GOODPUT
-            previous = self._plan.table if self._plan.reason is Reason.HIGHEST_GOODPUT else None
-            # Goodput divided by the batch, which all K of a column share.
-            table = choose(_column(known) / (seconds * _column(factors)), allowed, previous)
-        else:
-            reason = Reason.NO_ACCEPTANCE
-            table = restrict(self._startup, allowed, self._limits.max_num_seqs)
-        return _Plan(table, reason, allowed, context, widths, tuple(tokens), tuple(seconds.tolist()), factors)
-
-    def _probe(self, plan: _Plan, grid: LatencyGrid) -> None:
-        """Start a burst at the next larger K if its position has not been seen for long, and it could matter."""
-        # A burst that is still pending was priced for a batch that has gone.
-        self._burst = None
-        batch = self._batch
-        if batch is None:
-            return
-        current = plan.table.at(batch)
-        larger = [i for i, k in enumerate(plan.allowed) if k > current]
-        if not larger:
-            return
-        now = plan.allowed.index(current)
-        if not self._worthwhile(plan, grid, now, larger, batch):
-            return
-        first = larger[0]
-        ours, probe = plan.prediction(now, batch), plan.prediction(first, batch)
-        # The time the current K would have needed to deliver the same; where nothing is known drafts deliver nothing.
-        gained = (probe.expected_tokens or 1.0) / (ours.expected_tokens or 1.0)
-        cost = max(0.0, probe.step_seconds - gained * ours.step_seconds)
-        self._burst = self._prober.plan(
-            draft_tokens=plan.allowed[first],
-            batch=batch,
-            stale_steps=self._estimator.staleness(current),
-            gap_steps=int((MIN_GAP_SECONDS if current == 0 else DEEP_GAP_SECONDS) / ours.step_seconds),
-            cost_seconds=cost,
-        )
-
-    def _worthwhile(self, plan: _Plan, grid: LatencyGrid, now: int, larger: list[int], batch: int) -> bool:
-        """Whether text as predictable as text gets would make a larger K win at this batch."""
-        current = plan.allowed[now]
-        hope = PositionEstimate(OPTIMISTIC_ACCEPTANCE, 1.0, 0.0)
-        estimates = self._estimator.estimate()
-        hopeful = [e if j < current else hope for j, e in enumerate(estimates)]
-        best = 0.0
-        for i in larger:
-            k = plan.allowed[i]
-            width = drafted_per_request(hopeful, k)
-            seconds = float(grid.seconds((k,), (width,), plan.context_tokens)[0, batch - 1]) * plan.factors[i]
-            best = max(best, (expected_tokens(hopeful, k) or 1.0) / seconds)
-        ours = plan.prediction(now, batch)
-        return best > WORTHWHILE_GAIN * (ours.expected_tokens or 1.0) / ours.step_seconds
-
-
-def _column(values: list[float] | tuple[float, ...]) -> Floats:
-    return np.array(values, dtype=np.float64)[:, None]
-
-
-def _possible(record: StepRecord) -> bool:
-    """Whether the numbers of a record can be true; comparisons with NaN are false."""
-    interval = record.interval_seconds
-    return (
-        0 <= record.decodes < math.inf
-        and 0 <= record.prefill_tokens < math.inf
-        and 0 <= record.kv_tokens < math.inf
-        and 0 <= record.verified_draft_tokens < math.inf
-        and (interval is None or 0.0 < interval < math.inf)
-    )
+    def _install(self, plan: Plan) -> None:
+        self._plan = plan
+        self._entries = plan.table.entries
+        self._prefill_entries = (plan.prefill_table or plan.table).entries

@@ -1,7 +1,8 @@
 """Goodput: tokens delivered per second at a draft length K."""
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from turbospec.control.acceptance import PositionEstimate
 from turbospec.control.latency import LatencyModel
@@ -45,6 +46,18 @@ def drafted_per_request(estimates: Sequence[PositionEstimate], draft_tokens: int
     """Expected draft tokens verified per request at this K, in [0, K]; an unknown yield counts as 1, the full cost."""
     known = [1.0 if e.draft_yield is None else e.draft_yield for e in estimates[:draft_tokens]]
     return sum(known) + (draft_tokens - len(known))
+
+
+def shifted(estimates: Sequence[PositionEstimate], sigmas: float) -> tuple[PositionEstimate, ...]:
+    """The same text, were every acceptance off by so many of its standard deviations (in log odds)."""
+    moved = []
+    for estimate in estimates:
+        a = estimate.acceptance
+        if a is not None and 0.0 < a < 1.0:
+            odds = a / (1.0 - a) * math.exp(sigmas * estimate.spread)
+            estimate = replace(estimate, acceptance=odds / (1.0 + odds))  # noqa: PLW2901 - the moved one takes its place
+        moved.append(estimate)
+    return tuple(moved)
 
 
 def predict(

@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
 from turbospec.control.latency_fit import (
     FitCoefficients,
-    Floats,
     ImpossibleFitError,
     StepSample,
     fit_latency,
     hold_out_error,
 )
+from turbospec.control.latency_grid import LatencyGrid
+from turbospec.control.latency_modes import ModalFit, refine
 
 __all__ = [
     "FitCoefficients",
@@ -32,6 +32,10 @@ __all__ = [
 
 NONSENSE_FACTOR = 20.0
 """A cell this many times off the fit is a typing error, not a measurement: graph cliffs and cold caches stay below."""
+
+
+MOST_GRIDS = 64
+"""Single-batch grids that a model keeps for its readers: about 2 KB each."""
 
 
 class InvalidProfileError(ValueError):
@@ -69,16 +73,15 @@ class MeasuredCell:
 
 @dataclass(frozen=True)
 class LatencyModel:
-    """Predicts step times: the fit, corrected by what the cells around a composition measured against it.
+    """Predicts step times: measured cells first, a fit where there are none (see ``LatencyGrid``).
 
-    prediction = fit(decode part) * ratio + per_batched_token * prefill tokens, where ratio is measured / fitted,
-    interpolated linearly over log2(batch) and over the draft tokens verified per request, and constant beyond the
-    measured range. So a cell is met exactly at its own point (cells that differ only in context share their mean
-    ratio; the fit carries the context), and the fit extrapolates.
+    ``fit`` is the profile's: it prices prefill tokens, and says what the cells leave open. ``graph_sizes`` are the
+    batch sizes in tokens that the engine captured graphs for; empty where there are none, or they are not known.
     """
 
     cells: tuple[MeasuredCell, ...]
     fit: FitCoefficients
+    graph_sizes: tuple[int, ...] = ()
 
     @property
     def max_draft_tokens(self) -> int:
@@ -99,64 +102,30 @@ class LatencyModel:
         ``draft_tokens`` is K; ``drafted_per_request`` the mean draft tokens really verified per request (below K where
         the drafter yields less; None means K).
         """
-        batches = np.array([max(decodes, 0)], dtype=np.float64)
         drafted = float(draft_tokens) if drafted_per_request is None else drafted_per_request
-        grid = LatencyGrid(self, batches)
+        grid = self._grids.get(decodes)
+        if grid is None:
+            grid = LatencyGrid(self, np.array([max(decodes, 0)], dtype=np.float64))
+            # Readers ask for the batches of a few recent steps, over and over.
+            if len(self._grids) < MOST_GRIDS:
+                self._grids[decodes] = grid
         context = kv_tokens / decodes if decodes > 0 else 0.0
-        seconds = float(grid.seconds((draft_tokens,), (drafted,), context)[0, 0])
-        return seconds + self.fit.per_batched_token * prefill_tokens
+        return float(grid.components((draft_tokens,), (drafted,), context, prefill_tokens).sum())
+
+    def refined(self, graph_sizes: tuple[int, ...]) -> ModalFit:
+        """The fit with these graph modes, made once per set of graph sizes."""
+        found = self._refined.get(graph_sizes)
+        if found is None:
+            found = self._refined[graph_sizes] = refine(self.cells, self.fit, graph_sizes)
+        return found
 
     @cached_property
-    def ratios(self) -> tuple[tuple[int, Floats, Floats], ...]:
-        """For every measured K: (K, log2 of the batches, measured / fitted), batches rising."""
-        by_point: dict[int, dict[int, list[tuple[float, int]]]] = {}
-        for cell in self.cells:
-            if cell.prefill_tokens == 0:
-                ratio = cell.seconds / self.fit.seconds(cell.sample())
-                by_point.setdefault(cell.draft_tokens, {}).setdefault(cell.batch, []).append((ratio, cell.samples))
-        rows = []
-        for draft_tokens in sorted(by_point):
-            points = sorted(by_point[draft_tokens].items())
-            means = [sum(r * n for r, n in values) / sum(n for _, n in values) for _, values in points]
-            rows.append((draft_tokens, np.log2([batch for batch, _ in points]), np.array(means)))
-        return tuple(rows)
+    def _refined(self) -> dict[tuple[int, ...], ModalFit]:
+        return {}
 
-
-class LatencyGrid:
-    """A latency model prepared for a fixed row of batch sizes, so that a whole table costs a few vector operations."""
-
-    def __init__(self, model: LatencyModel, batches: NDArray[np.float64]) -> None:
-        self._fit = model.fit
-        self._batches = batches
-        positions = np.log2(np.maximum(batches, 1.0))
-        self._widths = np.array([row[0] for row in model.ratios], dtype=np.float64)
-        self._ratios = np.stack([np.interp(positions, row[1], row[2]) for row in model.ratios])
-
-    def seconds(self, draft_tokens: Sequence[int], drafted: Sequence[float], context_tokens: float) -> Floats:
-        """Pure-decode step times, shape (len(draft_tokens), batches), for requests of this mean context.
-
-        ``drafted[i]`` is the mean number of draft tokens verified per request at K = ``draft_tokens[i]``.
-        """
-        fit = self._fit
-        k = np.array(draft_tokens, dtype=np.float64)[:, None]
-        width = np.minimum(np.array(drafted, dtype=np.float64)[:, None], k)
-        batch = self._batches[None, :]
-        fitted = (
-            fit.per_step
-            + fit.per_batched_token * batch * (1.0 + width)
-            + fit.per_kv_token * batch * context_tokens
-            + fit.per_drafting_step * (k > 0)
-            + width * (fit.per_draft_pass + fit.per_draft_token * batch)
-        )
-        return np.asarray(fitted * self._ratio(width[:, 0]), dtype=np.float64)
-
-    def _ratio(self, width: Floats) -> Floats:
-        """Ratios at these widths for every batch, linear between measured widths, constant outside."""
-        widths = self._widths
-        upper = np.clip(np.searchsorted(widths, width), 1, len(widths) - 1)
-        lower = upper - 1
-        share = np.clip((width - widths[lower]) / (widths[upper] - widths[lower]), 0.0, 1.0)[:, None]
-        return np.asarray(self._ratios[lower] * (1.0 - share) + self._ratios[upper] * share, dtype=np.float64)
+    @cached_property
+    def _grids(self) -> dict[int, LatencyGrid]:
+        return {}
 
 
 def build_latency_model(cells: Sequence[MeasuredCell], fit: FitCoefficients | None = None) -> LatencyModel:

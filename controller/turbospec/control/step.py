@@ -1,5 +1,6 @@
 """What one engine step works on, and what is known of it afterwards."""
 
+import math
 from dataclasses import dataclass
 
 
@@ -46,3 +47,16 @@ class StepRecord:
     drafting_requests: int
     drafted_per_position: tuple[int, ...]
     accepted_per_position: tuple[int, ...]
+
+
+def possible(record: StepRecord) -> bool:
+    """Whether the numbers of a record can be true; comparisons with NaN are false."""
+    interval = record.interval_seconds
+    return (
+        0 <= record.decodes < math.inf
+        and 0 <= record.prefill_tokens < math.inf
+        and 0 <= record.kv_tokens < math.inf
+        and 0 <= record.verified_draft_tokens < math.inf
+        and 0 <= record.waiting < math.inf
+        and (interval is None or 0.0 < interval < math.inf)
+    )

@@ -59,6 +59,8 @@ class EngineRuntime:
             max_num_seqs=limits.max_num_seqs,
             max_draft_tokens=limits.max_draft_tokens,
             engine_allowed=tuple(limits.allowed_draft_tokens),
+            graph_sizes=tuple(limits.graph_sizes),
+            max_num_batched_tokens=limits.max_num_batched_tokens,
         )
         self.loop = EngineLoop(self.loop_limits, facts.startup_table) if facts.unsupported is None else None
         self.telemetry = StepTelemetry(limits.max_draft_tokens, drafts_after_completion=facts.drafts_after_completion)

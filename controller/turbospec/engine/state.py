@@ -13,6 +13,7 @@ from turbospec.wire.engine_state import (
     EngineState,
     PositionEstimate,
     PredictedGoodput,
+    ProbingState,
 )
 
 
@@ -36,6 +37,8 @@ def engine_state(runtime: EngineRuntime, controller: DocumentController) -> Engi
         counters=_counters(runtime, controller),
         decision=_decision(runtime),
         latency_bias=loop.bias() if loop is not None else None,
+        off_profile=loop.off_profile() if loop is not None else False,
+        probing=_probing(runtime),
         uptime_seconds=time.monotonic() - runtime.started,
     )
 
@@ -75,9 +78,22 @@ def _decision(runtime: EngineRuntime) -> DecisionState | None:
     return DecisionState(
         draft_tokens=decision.draft_tokens,
         reason=decision.reason,
+        bounding=decision.bounding,
         predictions=[
             PredictedGoodput(draft_tokens=one.draft_tokens, tokens_per_second=one.tokens_per_second)
             for one in decision.predictions
             if one.tokens_per_second is not None
         ],
+    )
+
+
+def _probing(runtime: EngineRuntime) -> ProbingState | None:
+    if runtime.loop is None:
+        return None
+    report = runtime.loop.probe_report()
+    return ProbingState(
+        bursts=report.bursts,
+        spent_seconds=report.spent_seconds,
+        elapsed_seconds=report.elapsed_seconds,
+        lost_tokens=report.lost_tokens,
     )

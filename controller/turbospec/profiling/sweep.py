@@ -6,17 +6,18 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from statistics import median, pstdev
+from typing import Protocol
 
 from turbospec.control.step import StepRecord
 from turbospec.profiling.evaluate import FEWEST_SAMPLES, without_outliers
 from turbospec.profiling.grid import CellPlan
-from turbospec.profiling.measure import CellError, Meter, is_clean
+from turbospec.profiling.measure import CellError, is_clean
 
 logger = logging.getLogger(__name__)
 
 ROUNDS_PER_VISIT = 2
 """One upwards and one downwards, so that each visit by itself is free of a first-order drift."""
-GOOD_ENOUGH = 0.02
+GOOD_ENOUGH = 0.01
 """Standard error of a median, relative to it, below which another visit of its cell cannot change a decision."""
 MOST_VISITS = 4
 """Visits of one cell; what is still uncertain then is the machine, not the sample."""
@@ -26,11 +27,21 @@ FEWEST_CELLS = 4
 """Complete cells without which a run is wasted: it goes on for them after its time, at most as long again."""
 
 
+class CellMeter(Protocol):
+    """What measures a cell: ``turbospec.profiling.measure.Meter``, or a simulation of it."""
+
+    def measure(
+        self, plan: CellPlan, draft_tokens: Sequence[int], rounds: int, *, slow: float, last: float
+    ) -> list[StepRecord]:
+        """As ``Meter.measure``."""
+        ...
+
+
 @dataclass(slots=True)
 class Sweep:
     """Measures cells until all are certain or ``seconds`` are over. ``records`` holds what was seen, by cell."""
 
-    meter: Meter
+    meter: CellMeter
     plans: Sequence[CellPlan]
     draft_tokens: Sequence[int]
     seconds: float

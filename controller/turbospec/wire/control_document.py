@@ -37,6 +37,20 @@ class AcceptancePrior(WireModel):
     samples: Annotated[float, Field(ge=0, le=1e9)]
 
 
+class LatencyCeiling(WireModel):
+    """A ceiling for all requests up to a percentile, the slowest ones apart."""
+
+    milliseconds: Annotated[int, Field(ge=1, le=3_600_000)]
+    percentile: Annotated[int, Field(ge=1, le=99)] = 90
+
+
+class ObjectiveDocument(WireModel):
+    """Ceilings that goodput is maximised under; without any it is maximised freely."""
+
+    time_per_output_token: LatencyCeiling | None = None
+    time_to_first_token: LatencyCeiling | None = None
+
+
 class PolicyReference(WireModel):
     """The policy a document carries out."""
 
@@ -58,6 +72,7 @@ class ControlDocument(WireModel):
     allowed_draft_tokens: Annotated[list[DraftTokens], Field(min_length=1, max_length=65)]
     table: Annotated[list[TableRow], Field(max_length=1024)] | None = None
     latency: LatencyDocument | None = None
+    objective: ObjectiveDocument | None = None
     acceptance_prior: Annotated[list[AcceptancePrior], Field(max_length=64)] | None = None
     policy: PolicyReference | None = None
     reason: Annotated[str, Field(max_length=1024)] = ""

@@ -77,11 +77,24 @@ class PredictedGoodput(LenientModel):
 
 
 class DecisionState(LenientModel):
-    """The last decision: K, why, and what every other K was expected to deliver."""
+    """The last decision: K, why, and what every other K was expected to deliver.
+
+    ``bounding``: what keeps a longer draft, or one of higher goodput, from being used; None where the reason says it.
+    """
 
     draft_tokens: int
     reason: str
+    bounding: str | None = None
     predictions: list[PredictedGoodput] = Field(default_factory=list)
+
+
+class ProbingState(LenientModel):
+    """What looking again at other K has cost since the start: predicted loss of time and tokens, of all step time."""
+
+    bursts: int
+    spent_seconds: float
+    elapsed_seconds: float
+    lost_tokens: float
 
 
 class EngineCounters(LenientModel):
@@ -115,6 +128,9 @@ class EngineState(LenientModel):
     counters: EngineCounters
     decision: DecisionState | None = None
     latency_bias: float | None = None
+    off_profile: bool = False
+    """Step times are off the profile by more than a factor of two: the engine must be profiled again."""
+    probing: ProbingState | None = None
     uptime_seconds: float
 
 

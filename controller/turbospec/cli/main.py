@@ -1,0 +1,18 @@
+"""The command ``turbospec``."""
+
+import click
+
+import turbospec
+from turbospec.cli.simulate import simulate
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(turbospec.__version__, prog_name="turbospec")
+def main() -> None:
+    """Goodput-optimal speculative decoding for vLLM fleets."""
+
+
+main.add_command(simulate)
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,221 @@
+"""A latency model prepared for a row of batch sizes, so that a whole table of step times is a few vector operations."""
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from turbospec.control.latency_fit import Floats
+from turbospec.control.latency_modes import ModalFit, modal_terms, padded_tokens
+
+if TYPE_CHECKING:
+    from turbospec.control.latency import LatencyModel, MeasuredCell
+
+Points = list[tuple[float, list[tuple[float, float]]]]
+"""Measured batches, rising; for each the contexts, rising, and what was measured over what the fit says."""
+
+WORST_STEP_NOISE = 0.05
+"""Relative standard deviation of one step behind a cell's median, at most, as far as shrinking goes: GPUs have 1-3%,
+and what cells of busier machines scatter beyond it is taken at its word."""
+MEDIAN_LOSS = 1.57
+"""Variance of a median against that of a mean of as many normal samples (pi / 2)."""
+FEWEST_PAIRS = 6
+"""Pairs of neighbouring cells below which their agreement says nothing."""
+
+
+class LatencyGrid:
+    """Predicted step times for every batch of a row, by component.
+
+    prediction = fit * ratio. The fit knows the form (see ``latency_modes``); ratio is measured / fitted at the cells,
+    interpolated linearly over context, batch and draft tokens per request, and constant beyond the measured range. So
+    a cell is met closely at its own point, and the fit extrapolates. Ratios are never carried from one graph mode into
+    the other: a row of K without a cell in a mode counts as fitted there. Ratios are believed as far as those of
+    neighbouring batches agree (``_shrink``): the rest is noise of the measurement, and the fit has averaged it out.
+    """
+
+    def __init__(self, model: "LatencyModel", batches: NDArray[np.float64], graph_sizes: Sequence[int] = ()) -> None:
+        graph_sizes = tuple(graph_sizes) or model.graph_sizes
+        self.batches = batches
+        self.fit: ModalFit = model.refined(graph_sizes)
+        self.per_prefill_token = model.fit.per_batched_token
+        # Fitted seconds by batched tokens, as far as there are graphs.
+        most = max(graph_sizes, default=0)
+        padded, _ = padded_tokens(np.arange(most + 1, dtype=np.float64), graph_sizes)
+        self._in_graph = self.fit.costs[0] + self.fit.costs[1] * padded
+        decoding = [cell for cell in model.cells if cell.prefill_tokens == 0]
+        self._widths = np.array(sorted({cell.draft_tokens for cell in decoding}) or [0], dtype=np.float64)
+        self._modes = [_Ratios(self.fit, decoding, self._widths, batches, eager=False)]
+        if graph_sizes:
+            self._modes.append(_Ratios(self.fit, decoding, self._widths, batches, eager=True))
+
+    def components(
+        self,
+        draft_tokens: Sequence[int],
+        drafted: Sequence[float],
+        context_tokens: float,
+        prefill_tokens: Floats | float = 0.0,
+    ) -> Floats:
+        """Seconds of each of COMPONENTS, shape (components, len(draft_tokens), batches), for this mean context.
+
+        ``drafted[i]`` is the mean number of draft tokens verified per request at K = ``draft_tokens[i]``. Prefill
+        tokens in the step cost what batched tokens cost, and may push it out of the captured graphs.
+        """
+        k = np.array(draft_tokens, dtype=np.float64)
+        width = np.minimum(np.array(drafted, dtype=np.float64), k)
+        batch = self.batches[None, :]
+        sizes = self.fit.graph_sizes
+        extra = prefill_tokens if sizes else 0.0
+        terms, eager = modal_terms(
+            batch, width[:, None], (k > 0).astype(np.float64)[:, None], context_tokens, sizes, extra
+        )
+        fitted = self.fit.components(terms, eager)
+        fitted *= self._ratio(width, context_tokens, eager)
+        if not sizes:
+            fitted[1] += self.per_prefill_token * prefill_tokens
+        return fitted
+
+    def prefill_adds(
+        self, draft_tokens: Sequence[int], drafted: Sequence[float], context_tokens: float
+    ) -> Callable[[Floats | float], Floats]:
+        """A function of prefill tokens: seconds that they add to a step, shape (len(draft_tokens), batches).
+
+        Their own time, and that of a larger graph, or of none: then all of the step is as much dearer as eager steps
+        are.
+        """
+        fit, batch = self.fit, self.batches[None, :]
+        k = np.array(draft_tokens, dtype=np.float64)[:, None]
+        width = np.minimum(np.array(drafted, dtype=np.float64)[:, None], k)
+        terms, eager = modal_terms(batch, width, (k > 0).astype(np.float64), context_tokens, fit.graph_sizes)
+        tokens = batch * (1.0 + width)
+        without = self._batched(tokens)
+        # Beside fixed cost and tokens, which _batched has.
+        dearer = sum((c * t for c, t in zip(fit.eager_extra[2:], terms[2:], strict=True) if c), np.zeros(()))
+        last = max(fit.graph_sizes, default=0)
+
+        def added(prefill: Floats | float) -> Floats:
+            pushed_out = (1.0 - eager) * (tokens + prefill > last)
+            return np.asarray(self._batched(tokens + prefill) - without + pushed_out * dearer, dtype=np.float64)
+
+        return added
+
+    def _batched(self, tokens: Floats) -> Floats:
+        """Fitted seconds of so many batched tokens in a step."""
+        step, token = self.fit.costs[:2]
+        eager_step, eager_token = self.fit.eager_extra[:2]
+        last = len(self._in_graph) - 1
+        above = np.minimum(np.ceil(tokens), last).astype(np.intp)
+        eager = (step + eager_step) + (token + eager_token) * tokens
+        return np.where(tokens > last, eager, self._in_graph[above]) if last else eager
+
+    def seconds(self, draft_tokens: Sequence[int], drafted: Sequence[float], context_tokens: float) -> Floats:
+        """Pure-decode step times, shape (len(draft_tokens), batches), for requests of this mean context."""
+        return np.asarray(self.components(draft_tokens, drafted, context_tokens).sum(axis=0), dtype=np.float64)
+
+    def _ratio(self, width: Floats, context: float, eager: Floats) -> Floats:
+        """Ratios at these widths for every batch: linear between measured widths, constant outside."""
+        widths = self._widths
+        if len(widths) == 1:
+            lower = upper = np.zeros(len(width), dtype=np.intp)
+            share = np.zeros((len(width), 1))
+        else:
+            upper = np.clip(np.searchsorted(widths, width), 1, len(widths) - 1)
+            lower = upper - 1
+            share = np.clip((width - widths[lower]) / (widths[upper] - widths[lower]), 0.0, 1.0)[:, None]
+        found = []
+        for mode in self._modes:
+            rows = mode.rows(context)
+            found.append(rows[lower] * (1.0 - share) + rows[upper] * share)
+        if len(found) == 1:
+            return np.asarray(found[0], dtype=np.float64)
+        return np.where(eager > 0, found[1], found[0])
+
+
+class _Ratios:
+    """Measured over fitted of one graph mode, for every measured K and every batch of the row."""
+
+    def __init__(
+        self, fit: ModalFit, cells: Sequence["MeasuredCell"], widths: Floats, batches: Floats, *, eager: bool
+    ) -> None:
+        rows = [_points(fit, [c for c in cells if c.draft_tokens == width], eager=eager) for width in widths.tolist()]
+        _shrink(rows, cells)
+        contexts: list[list[float]] = []
+        values: list[list[float]] = []
+        lower, upper, share = [], [], []
+        for points in rows:
+            first = len(contexts)
+            contexts.extend([c for c, _ in measured] for _, measured in points)
+            values.extend([r for _, r in measured] for _, measured in points)
+            at = np.array([batch for batch, _ in points])
+            above = np.clip(np.searchsorted(at, batches), 1, max(len(at) - 1, 1))
+            below = above - 1
+            above = np.minimum(above, len(at) - 1)
+            span = np.maximum(at[above] - at[below], 1e-9)
+            lower.append(first + below)
+            upper.append(first + above)
+            share.append(np.clip((batches - at[below]) / span, 0.0, 1.0))
+        most = max(len(row) for row in contexts)
+        # Shorter rows repeat their last context: beyond the last one the ratio is constant.
+        self._contexts = np.array([row + row[-1:] * (most - len(row)) for row in contexts])
+        self._values = np.array([row + row[-1:] * (most - len(row)) for row in values])
+        self._lower, self._upper, self._share = np.array(lower), np.array(upper), np.array(share)
+        self._constant = most == 1
+
+    def rows(self, context: float) -> Floats:
+        """Shape (measured K, batches)."""
+        points = self._values[:, 0] if self._constant else self._at(context)
+        below = points[self._lower]
+        return np.asarray(below + self._share * (points[self._upper] - below), dtype=np.float64)
+
+    def _at(self, context: float) -> Floats:
+        contexts, values = self._contexts, self._values
+        rows = np.arange(len(values))
+        above = np.clip((contexts < context).sum(axis=1), 1, contexts.shape[1] - 1)
+        low, high = contexts[rows, above - 1], contexts[rows, above]
+        share = np.clip((context - low) / np.maximum(high - low, 1e-9), 0.0, 1.0)
+        return np.asarray(values[rows, above - 1] * (1.0 - share) + values[rows, above] * share, dtype=np.float64)
+
+
+def _shrink(rows: list[Points], cells: Sequence["MeasuredCell"]) -> None:
+    """Move ratios towards 1 by the share of their scatter that is noise, in place.
+
+    What the fit misses varies smoothly with the batch, so that neighbours share it; noise they do not share. Signal is
+    the mean product of neighbours' deviations, noise what is left of their mean square, as far as that many samples
+    can scatter (empirical Bayes).
+    """
+    samples = float(np.median([cell.samples for cell in cells])) if cells else 1.0
+    squares, products = [], []
+    for points in rows:
+        for (_, here), (_, there) in pairwise(points):
+            after = dict(there)
+            for context, ratio in here:
+                near = min(after, key=lambda c: abs(c - context))
+                squares.append(0.5 * ((ratio - 1.0) ** 2 + (after[near] - 1.0) ** 2))
+                products.append((ratio - 1.0) * (after[near] - 1.0))
+    if len(squares) < FEWEST_PAIRS:
+        return
+    total, shared = float(np.mean(squares)), float(np.mean(products))
+    noise = min(max(total - shared, 0.0), MEDIAN_LOSS * WORST_STEP_NOISE**2 / samples)
+    believed = max(0.0, 1.0 - noise / total) if total > 0 else 1.0
+    for points in rows:
+        for _, measured in points:
+            measured[:] = [(context, 1.0 + believed * (ratio - 1.0)) for context, ratio in measured]
+
+
+def _points(fit: ModalFit, cells: Sequence["MeasuredCell"], *, eager: bool) -> Points:
+    """The cells of one K in this mode by batch and context; a single neutral point where there are none."""
+    by_batch: dict[int, list[tuple[float, float]]] = {}
+    for cell in cells:
+        batch = np.array([float(cell.batch)])
+        width = np.array([float(cell.draft_tokens)])
+        terms, runs_eager = modal_terms(
+            batch, width, (width > 0).astype(np.float64), float(cell.context_tokens), fit.graph_sizes
+        )
+        if bool(runs_eager[0] > 0) is not eager:
+            continue
+        fitted = float(fit.components(terms, runs_eager).sum())
+        by_batch.setdefault(cell.batch, []).append((float(cell.context_tokens), cell.seconds / fitted))
+    if not by_batch:
+        return [(1.0, [(0.0, 1.0)])]
+    return [(float(batch), sorted(by_batch[batch])) for batch in sorted(by_batch)]

@@ -1,0 +1,130 @@
+"""Step time by its parts, with the steps that GPU graphs make: padding up to a captured size, the cliff above it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from turbospec.control.latency_fit import FitCoefficients, Floats, non_negative_least_squares
+
+if TYPE_CHECKING:
+    from turbospec.control.latency import MeasuredCell
+
+TRUST_IN_GIVEN_FIT = 0.02
+"""Weight of the profile's own fit against one cell: it decides what the cells leave open, and nothing else."""
+COMPONENTS = ("step", "tokens", "kv", "drafting")
+"""The parts of a step time that drift apart: fixed cost, batched tokens, KV cache read, drafting."""
+
+
+GROUPS = (1, 1, 1, 6)
+"""Terms of each component, in the order of ``modal_terms``."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModalFit:
+    """Costs in seconds, none negative, in the order of ``modal_terms``: in a graph, and how much dearer eagerly."""
+
+    costs: tuple[float, ...]
+    eager_extra: tuple[float, ...]
+    graph_sizes: tuple[int, ...] = ()
+
+    def components(self, terms: Sequence[Floats], eager: Floats) -> Floats:
+        """Fitted seconds of each of COMPONENTS, stacked first."""
+        found, first = [], 0
+        for count in GROUPS:
+            last = first + count
+            part: Floats = sum(
+                (c * t for c, t in zip(self.costs[first:last], terms[first:last], strict=True) if c), _NONE
+            )
+            extra = [(c, t) for c, t in zip(self.eager_extra[first:last], terms[first:last], strict=True) if c]
+            if extra:
+                part = part + eager * sum((c * t for c, t in extra), _NONE)
+            found.append(np.broadcast_to(part, eager.shape))
+            first = last
+        return np.stack(found)
+
+
+_NONE: Floats = np.zeros(())
+
+
+def padded_tokens(tokens: Floats, graph_sizes: Sequence[int]) -> tuple[Floats, Floats]:
+    """Tokens that the step really computes, and 1.0 where no graph is that large (0.0 where one is, or none is known).
+
+    A step runs in the smallest captured graph that holds it; above the largest it runs eagerly, unpadded.
+    """
+    if not graph_sizes:
+        return tokens, np.zeros_like(tokens)
+    sizes = np.array(sorted(graph_sizes), dtype=np.float64)
+    eager = tokens > sizes[-1]
+    index = np.minimum(np.searchsorted(sizes, tokens - 1e-9), len(sizes) - 1)
+    return np.where(eager, tokens, sizes[index]), eager.astype(np.float64)
+
+
+def modal_terms(  # noqa: PLR0917 - a formula's variables
+    batch: Floats,
+    width: Floats,
+    drafting: Floats,
+    context: Floats | float,
+    graph_sizes: Sequence[int],
+    extra_tokens: Floats | float = 0.0,
+) -> tuple[list[Floats], Floats]:
+    """What each cost is multiplied with, and where the step is eager (1.0); arrays broadcast.
+
+    T = f_mode(padded tokens) + c * KV tokens + drafting(K, batch): ``width`` is the mean number of draft tokens per
+    request, ``drafting`` 1.0 where K > 0 (some methods draft the maximum whatever K is), ``extra_tokens`` prefill in
+    the same step.
+    """
+    tokens = batch * (1.0 + width) + extra_tokens
+    padded, eager = padded_tokens(tokens, graph_sizes)
+    kv = batch * context
+    return [
+        *(np.ones(()), padded, kv),
+        *(drafting, drafting * batch, drafting * kv, width, width * batch, width * kv),
+    ], eager
+
+
+def refine(cells: Sequence["MeasuredCell"], fit: FitCoefficients, graph_sizes: Sequence[int] = ()) -> ModalFit:
+    """The costs that explain the cells best (relative errors, none negative), near the given fit where they are silent.
+
+    Beside the profile's fit: padding, the cliff above the largest graph, and KV cache read by drafting passes. Without
+    cells it is the given fit.
+    """
+    sizes = tuple(graph_sizes)
+    given = np.array(
+        [
+            *(fit.per_step, fit.per_batched_token, fit.per_kv_token),
+            *(fit.per_drafting_step, 0.0, 0.0, fit.per_draft_pass, fit.per_draft_token, 0.0),
+        ]
+    )
+    decoding = [cell for cell in cells if cell.prefill_tokens == 0]
+    if not decoding:
+        return ModalFit(tuple(given.tolist()), (0.0,) * len(given), sizes)
+    batch = np.array([cell.batch for cell in decoding], dtype=np.float64)
+    width = np.array([cell.draft_tokens for cell in decoding], dtype=np.float64)
+    context = np.array([cell.context_tokens for cell in decoding], dtype=np.float64)
+    seconds = np.array([cell.seconds for cell in decoding])
+    terms, eager = modal_terms(batch, width, (width > 0).astype(np.float64), context, sizes)
+    rows = np.stack([np.broadcast_to(term, seconds.shape) for term in terms], axis=1) / seconds[:, None]
+    in_graph = eager == 0
+    costs = _near(rows[in_graph], given) if in_graph.any() else given
+    extra = np.zeros(len(costs))
+    if sizes and not in_graph.all():
+        # As a first guess, an eager step is dearer by one factor throughout.
+        factor = max(0.0, float(np.median(1.0 / np.maximum(rows[~in_graph] @ costs, 1e-9))) - 1.0)
+        both = _near(np.hstack([rows, rows * eager[:, None]]), np.concatenate([costs, factor * costs]))
+        costs, extra = both[: len(given)], both[len(given) :]
+    if not costs[0] + costs[1] > 0:
+        costs = given
+    return ModalFit(tuple(costs.tolist()), tuple(extra.tolist()), sizes)
+
+
+def _near(rows: Floats, given: Floats) -> Floats:
+    """Costs >= 0 with ``rows @ costs`` near 1 (rows are divided by what was measured), and near the given ones.
+
+    One pseudo-measurement per cost, "as given", scaled to what the cost amounts to in a typical cell.
+    """
+    typical = np.median(rows, axis=0)
+    typical = np.where(typical > 0, typical, rows.max(axis=0))
+    trust = TRUST_IN_GIVEN_FIT * np.diag(typical)
+    return non_negative_least_squares(np.vstack([rows, trust]), np.concatenate([np.ones(len(rows)), trust @ given]))
