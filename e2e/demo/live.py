@@ -54,7 +54,7 @@ def moment_cells(moment: Moment) -> tuple[str, ...]:
     """Round, arm, phase, clients per engine, batch, K, acceptance rate, tokens per second."""
     window, steps = moment.window, moment.steps
     return (
-        str(window.round + 1),
+        "tour" if window.round is None else str(window.round + 1),
         window.arm.name,
         window.phase.name,
         str(window.phase.clients),
@@ -72,7 +72,9 @@ def line_of(cells: tuple[str, ...]) -> str:
 
 def moment_table(moment: Moment, rounds: int) -> Table:
     """The live table."""
-    table = Table(title=f"round {moment.window.round + 1} of {rounds}, {remaining(moment.remaining_seconds)} left")
+    number = moment.window.round
+    what = "tour of all phases" if number is None else f"round {number + 1} of {rounds}"
+    table = Table(title=f"{what}, {remaining(moment.remaining_seconds)} left")
     for heading in ("round", "arm", "phase", "clients", "batch", "K", "acceptance", "tok/s"):
         table.add_column(heading, justify="right")
     table.add_row(*moment_cells(moment))

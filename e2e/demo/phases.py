@@ -1,14 +1,16 @@
 """What the demo runs: phases of load, arms that compete, and the order in which they do. Pure."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 
 @dataclass(frozen=True)
 class Phase:
     """Load from so many closed-loop clients per engine, all sending text of one style (``e2e.load.requests``).
 
-    ``settle_seconds`` do not count: in them all clients' first prompts are read (some 500 tokens a second on one CPU
-    thread) and K comes to rest. They are the same for every arm.
+    ``settle_seconds`` after its begin do not count: in them all clients' first prompts are read (some 500 tokens a
+    second on one CPU thread).
     """
 
     name: str
@@ -27,9 +29,9 @@ class Arm:
 
 @dataclass(frozen=True)
 class Window:
-    """One measurement: this phase under this arm in this round."""
+    """One measurement: this phase under this arm. ``round`` is None on the tour, which is not compared."""
 
-    round: int
+    round: int | None
     arm: Arm
     phase: Phase
 
@@ -42,8 +44,8 @@ ARMS = (TURBOSPEC, OFF, FIXED)
 
 SMOLLM2_PHASES = (
     Phase("code-1", 1, "code", 3.0),
-    Phase("code-16", 16, "code", 6.0),
-    Phase("chat-16", 16, "chat", 4.0),
+    Phase("code-16", 16, "code", 8.0),
+    Phase("chat-16", 16, "chat", 8.0),
     Phase("chat-1", 1, "chat", 3.0),
 )
 DIAL_PHASES = (
@@ -70,19 +72,34 @@ MODELS = {
 }
 
 
-def seconds(windows: list[Window], window_seconds: float, haste: float = 1.0) -> float:
-    """How long these windows take, switches of arms aside; ``haste`` divides the time to settle."""
-    return sum(window.phase.settle_seconds / haste + window_seconds for window in windows)
+SWITCH_SECONDS = 2.0
+"""Time to settle after another arm has taken over under the same load: most of it for steps and texts under way."""
+
+
+def settle_seconds(previous: Window | None, window: Window, haste: float = 1.0) -> float:
+    """What does not count at the beginning of a window; ``haste`` divides it."""
+    return (window.phase.settle_seconds if begins_phase(previous, window) else SWITCH_SECONDS) / haste
+
+
+def begins_phase(previous: Window | None, window: Window) -> bool:
+    """Whether other clients begin with this window; between the arms of a phase they go on undisturbed."""
+    return previous is None or previous.phase != window.phase or previous.round is None
+
+
+def seconds(windows: Sequence[Window], window_seconds: float, haste: float = 1.0) -> float:
+    """How long these windows take from the first one's begin on, its time to settle excepted."""
+    return len(windows) * window_seconds + sum(settle_seconds(*pair, haste) for pair in pairwise(windows))
 
 
 def schedule(phases: tuple[Phase, ...], rounds: int, arms: tuple[Arm, ...] = ARMS) -> list[Window]:
-    """All windows in order: each round passes through all phases once per arm, and the arms take turns in going first.
+    """All windows in order: TurboSpec's tour through all phases, then phase by phase the rounds that compare the arms.
 
-    Rotation puts every arm equally often early and late in a round, so that slow drift of the machine favours none.
+    Within a phase the clients go on while arms take turns, so that no arm has to read all prompts anew; prefill takes
+    seconds here and would be most of what is compared. Each round begins with another arm: slow drift favours none.
     """
-    windows: list[Window] = []
-    for number in range(rounds):
-        shift = number % len(arms)
-        for arm in arms[shift:] + arms[:shift]:
-            windows.extend(Window(number, arm, phase) for phase in phases)
+    windows = [Window(None, TURBOSPEC, phase) for phase in phases]
+    for phase in phases:
+        for number in range(rounds):
+            shift = number % len(arms)
+            windows.extend(Window(number, arm, phase) for arm in arms[shift:] + arms[:shift])
     return windows

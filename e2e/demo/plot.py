@@ -1,4 +1,4 @@
-"""The demo's picture: K, batch, acceptance and goodput over one pass through all phases."""
+"""The demo's picture: K, batch, acceptance and goodput on one tour through all phases."""
 
 from collections.abc import Sequence
 from itertools import groupby
@@ -18,8 +18,8 @@ OFF_INK, FIXED_INK = "#7a7a7a", "#c2571a"
 
 
 def draw(report: dict[str, Any], file: Path) -> None:
-    """Draw the turbospec arm's last pass, the other arms' medians as lines. A report without timeline makes no file."""
-    points = last_pass(report["timeline"])
+    """Draw TurboSpec's tour through all phases, the other arms' medians as lines. Without a tour there is no file."""
+    points = report["timeline"]
     if not points:
         return
     figure = Figure(figsize=(11, 9), layout="constrained")
@@ -40,17 +40,11 @@ def draw(report: dict[str, Any], file: Path) -> None:
     rounds = len(next(iter(report["phases"]))["rounds"]["turbospec"])
     figure.suptitle(
         f"TurboSpec on {report['engines']} vLLM servers, {report['model']}, {report['machine']}\n"
-        f"one pass of the turbospec arm; lines of the other arms are medians of {rounds} rounds",
+        f"K left to TurboSpec through all phases; lines of the other arms are medians of {rounds} rounds",
         fontsize=11,
     )
     file.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(file, dpi=110)
-
-
-def last_pass(timeline: Sequence[Point]) -> list[Point]:
-    """The points of the last round that has any."""
-    last = max((point["round"] for point in timeline), default=None)
-    return [point for point in timeline if point["round"] == last]
 
 
 def stretches(points: Sequence[Point]) -> list[tuple[str, float, float]]:

@@ -26,9 +26,8 @@ class WindowResult:
 
 @dataclass(frozen=True)
 class TimelinePoint:
-    """One moment of a pass of the turbospec arm; seconds since that pass began."""
+    """One moment of TurboSpec's tour through all phases; seconds since it began."""
 
-    round: int
     seconds: float
     phase: str
     draft_tokens: float | None

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from e2e.cluster.errors import ClusterError
 from e2e.demo.engines import Engines
 from e2e.demo.kube import Kube
-from e2e.demo.phases import FIXED, TURBOSPEC, Arm, Window, seconds
+from e2e.demo.phases import FIXED, TURBOSPEC, Arm, Window, begins_phase, seconds, settle_seconds
 from e2e.demo.report import TimelinePoint, WindowResult
 from e2e.demo.samples import Step, StepSummary, summarise
 from e2e.load.driver import LoadDriver
 from e2e.manifests.serving import NAMESPACE, POLICY
 
-SWITCH_SECONDS = 60.0
+OBEY_SECONDS = 60.0
 """How long engines may take to run an arm's document; two rounds of the operator are usual."""
 SAMPLE_SECONDS = 1.0
 WARM_UP_SECONDS = 90.0
@@ -36,7 +36,7 @@ Show = Callable[[Moment], None]
 
 @dataclass
 class Measurement:
-    """All windows of a run, one after the other. Results and the turbospec arm's timeline grow as it goes."""
+    """All windows of a run, one after the other. Results and the tour's timeline grow as it goes."""
 
     kube: Kube
     engines: Engines
@@ -47,17 +47,20 @@ class Measurement:
     results: list[WindowResult] = field(default_factory=list)
     timeline: list[TimelinePoint] = field(default_factory=list)
     _arm: Arm | None = None
-    _pass_began: float = 0.0
+    _began: float = 0.0
 
     async def run(self, windows: list[Window]) -> None:
         """Run the schedule, then leave K to TurboSpec. Raises ClusterError where engines do not follow the policy."""
+        self._began = time.monotonic()
         previous: Window | None = None
         for index, window in enumerate(windows):
-            if self._arm != window.arm:
-                await self._switch(window.arm)
-            if previous is None or (previous.round, previous.arm) != (window.round, window.arm):
-                self._pass_began = time.monotonic()
-            await self._measure(window, seconds(windows[index + 1 :], self.window_seconds, self.haste))
+            if begins_phase(previous, window):
+                seed = f"{'tour' if window.round is None else 'rounds'}-{window.phase.name}"
+                await self.load.start(self.engines.targets, window.phase.style, window.phase.clients, seed)
+            began = time.monotonic()
+            await self._switch(window.arm)
+            rest = seconds(windows[index:], self.window_seconds, self.haste) - self.window_seconds
+            await self._measure(window, began + settle_seconds(previous, window, self.haste), rest)
             previous = window
         await self._switch(TURBOSPEC)
 
@@ -78,23 +81,21 @@ class Measurement:
             cold -= {engine.pod for engine in self.engines.all if summarise(engine.latest).acceptance_rate is not None}
 
     async def _switch(self, arm: Arm) -> None:
-        """Patch the policy and wait until every engine obeys. No load meanwhile: every arm begins alike."""
-        await self.load.start(self.engines.targets, "code", 0, "switch")
+        """Patch the policy and wait until every engine obeys, all under load."""
+        if arm == self._arm:
+            return
         spec = {"speculation": {"draftTokens": list(arm.draft_tokens)}}
         generation = await asyncio.to_thread(self.kube.patch_policy, NAMESPACE, POLICY, spec)
-        if not await self.engines.wait_for_generation(generation, SWITCH_SECONDS):
+        if not await self.engines.wait_for_generation(generation, OBEY_SECONDS):
             raise ClusterError(
-                f"the engines did not take draftTokens {list(arm.draft_tokens)} within {SWITCH_SECONDS:.0f} s: "
+                f"the engines did not take draftTokens {list(arm.draft_tokens)} within {OBEY_SECONDS:.0f} s: "
                 f"see `kubectl describe speculationpolicy {POLICY} -n {NAMESPACE}`"
             )
         self._arm = arm
 
-    async def _measure(self, window: Window, after: float) -> None:
-        """One window: the same prompts for every arm of a round, and the same time to settle before it counts."""
-        phase = window.phase
-        await self.load.start(self.engines.targets, phase.style, phase.clients, f"{window.round}-{phase.name}")
-        began = time.monotonic()
-        counted_from = began + phase.settle_seconds / self.haste
+    async def _measure(self, window: Window, settled: float, rest: float) -> None:
+        """One window, counted from ``settled`` on the monotonic clock, or from now where engines obeyed later."""
+        counted_from = max(settled, time.monotonic() + SAMPLE_SECONDS)
         ends = counted_from + self.window_seconds
         counted: list[Step] = []
         while (now := time.monotonic()) < ends:
@@ -107,18 +108,19 @@ class Measurement:
                 counted.extend(fresh)
             steps = summarise(fresh)
             rate = self.load.tokens_per_second(seen - 2.0, seen)
-            self.show(Moment(window, settling, steps, rate, max(0.0, ends - seen) + after))
+            self.show(Moment(window, settling, steps, rate, max(0.0, ends - seen) + rest))
             self._note(window, seen, steps, rate)
-        await self._finish(window, counted_from, ends, counted)
+        if window.round is not None:
+            self._finish(window, window.round, counted_from, ends, counted)
 
-    async def _finish(self, window: Window, begin: float, end: float, counted: list[Step]) -> None:
+    def _finish(self, window: Window, number: int, begin: float, end: float, counted: list[Step]) -> None:
         goodput = self.load.tokens_per_second(begin, end)
         if goodput is None:
             raise ClusterError("the load generator stopped reporting; its last error: " + str(self.load.last.error))
         steps = summarise(counted)
         self.results.append(
             WindowResult(
-                round=window.round,
+                round=number,
                 arm=window.arm.name,
                 phase=window.phase.name,
                 goodput=goodput,
@@ -129,12 +131,11 @@ class Measurement:
         )
 
     def _note(self, window: Window, seen: float, steps: StepSummary, rate: float | None) -> None:
-        if window.arm != TURBOSPEC:
+        if window.round is not None:
             return
         self.timeline.append(
             TimelinePoint(
-                round=window.round,
-                seconds=seen - self._pass_began,
+                seconds=seen - self._began,
                 phase=window.phase.name,
                 draft_tokens=steps.mean_draft_tokens,
                 batch=steps.mean_batch,

@@ -3,12 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-from e2e.demo.plot import draw, last_pass, stretches
+from e2e.demo.plot import draw, stretches
 
 
-def point(number: int, seconds: float, phase: str, k: float | None = 3.0) -> dict[str, Any]:
+def point(seconds: float, phase: str, k: float | None = 3.0) -> dict[str, Any]:
     return {
-        "round": number,
         "seconds": seconds,
         "phase": phase,
         "draft_tokens": k,
@@ -18,12 +17,12 @@ def point(number: int, seconds: float, phase: str, k: float | None = 3.0) -> dic
     }
 
 
-POINTS = [point(0, 1, "a"), point(1, 1, "a"), point(1, 2, "a", None), point(1, 3, "b"), point(1, 4, "b")]
+POINTS = [point(1, "a"), point(2, "a", None), point(3, "b"), point(4, "b")]
 
 
 def test_phases_are_shaded_without_gaps() -> None:
     """Each stretch ends where the next begins."""
-    assert stretches(last_pass(POINTS)) == [("a", 1, 3), ("b", 3, 4)]
+    assert stretches(POINTS) == [("a", 1, 3), ("b", 3, 4)]
 
 
 def test_a_picture_is_drawn_even_where_figures_are_unknown(tmp_path: Path) -> None:
