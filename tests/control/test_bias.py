@@ -48,7 +48,7 @@ def drifted(parts: Sequence[float]) -> list[float]:
 def test_without_observation_nothing_is_off() -> None:
     """Factor one everywhere."""
     bias = LatencyBias(KS)
-    assert factors(bias) == [1.0] * 4
+    assert factors(bias) == pytest.approx([1.0] * 4)
     assert bias.level == 1.0
     assert not bias.off_profile
 

@@ -186,3 +186,17 @@ def test_predictions_are_positive_and_finite_everywhere(  # noqa: PLR0917  # hyp
     )
     assert math.isfinite(predicted)
     assert predicted > 0
+
+
+def test_eager_cells_of_one_context_do_not_price_the_context() -> None:
+    """Where KV memory holds large batches at one context only, longer contexts are priced as they are in graphs."""
+    measured = [
+        MeasuredCell(b, c, k, 0, staircase(b, k, c), 10)
+        for b in (1, 2, 4, 8, 16, 32, 64, 128, 256)
+        for c in (128, 1024)
+        for k in (0, 1, 3, 7)
+        if c == 128 or b * (k + 1) <= SIZES[-1]
+    ]
+    model = replace(build_latency_model(measured), graph_sizes=SIZES)
+    for k in (1, 3, 7):
+        assert seconds(model, 200, k, 700) == pytest.approx(staircase(200, k, 700), rel=0.03)

@@ -141,12 +141,14 @@ class LatencyBias:
         """
         total = components.sum(axis=0)
         mean = self._mean
-        seconds = mean[0] * components[0]
-        for part in range(1, PARTS):
-            seconds += mean[part] * components[part]
-        seconds += mean[PARTS:, None] * total
+        # In place: what a rebuild costs is mostly memory that it has not touched lately.
+        seconds = (mean[:PARTS] @ components.reshape(PARTS, -1)).reshape(total.shape)
+        seconds /= total
+        seconds += mean[PARTS:, None]
         least, most = (0.05, 20.0) if self.cold else (1.0 / BOUND, BOUND)
-        return np.asarray(np.minimum(np.maximum(seconds, least * total), most * total), dtype=np.float64)
+        np.clip(seconds, least, most, out=seconds)
+        seconds *= total
+        return np.asarray(seconds, dtype=np.float64)
 
     def factor(self, part: str) -> float:
         """Measured / predicted of one of COMPONENTS, positive."""

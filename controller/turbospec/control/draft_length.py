@@ -86,7 +86,7 @@ def choose(
     K wins. ``margin`` may be a matrix: [best, previous]. ``excess`` (same shape) above 1 forbids a K; where all are
     forbidden the smallest excess wins.
     """
-    columns = np.arange(goodput.shape[1])
+    columns, ks = np.arange(goodput.shape[1]), np.array(allowed)
     free = best = goodput.argmax(axis=0)
     unattainable: NDArray[np.bool_] = np.zeros(goodput.shape[1], dtype=np.bool_)
     if excess is not None:
@@ -97,13 +97,13 @@ def choose(
     chosen = best
     if previous is not None:
         # A K that is no longer allowed is held by nothing: it counts as already the best.
-        ks, had = np.array(allowed), np.array(previous.entries[1:])
+        had = np.array(previous.entries[1:])
         before = np.minimum(np.searchsorted(ks, had), len(ks) - 1)
         before = np.where(ks[before] == had, before, best)
         needed = margin if isinstance(margin, float) else margin[best, before]
         keep = goodput[best, columns] <= goodput[before, columns] * (1.0 + needed)
         chosen = np.where(keep & ~unattainable, before, best)
-    entries = [allowed[i] for i in chosen.tolist()]
+    entries: list[int] = ks[chosen].tolist()
     return DraftTable(
         (entries[0], *entries),
         _batches(chosen != best),

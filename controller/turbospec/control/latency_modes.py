@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 TRUST_IN_GIVEN_FIT = 0.02
 """Weight of the profile's own fit against one cell: it decides what the cells leave open, and nothing else."""
+FREE = 2
+"""The first terms, fixed cost and tokens, have an eager cost of their own."""
 COMPONENTS = ("step", "tokens", "kv", "drafting")
 """The parts of a step time that drift apart: fixed cost, batched tokens, KV cache read, drafting."""
 
@@ -110,21 +112,27 @@ def refine(cells: Sequence["MeasuredCell"], fit: FitCoefficients, graph_sizes: S
     costs = _near(rows[in_graph], given) if in_graph.any() else given
     extra = np.zeros(len(costs))
     if sizes and not in_graph.all():
-        # As a first guess, an eager step is dearer by one factor throughout.
+        # An eager step is dearer by one factor; only fixed cost and tokens may depart from it. KV cache and drafting
+        # have none of their own: eager cells are few, often of one context, where KV tokens are just more batch.
         factor = max(0.0, float(np.median(1.0 / np.maximum(rows[~in_graph] @ costs, 1e-9))) - 1.0)
-        both = _near(np.hstack([rows, rows * eager[:, None]]), np.concatenate([costs, factor * costs]))
-        costs, extra = both[: len(given)], both[len(given) :]
+        extra = factor * costs
+        rest = eager * (rows[:, FREE:] @ extra[FREE:])
+        both = _near(
+            np.hstack([rows, rows[:, :FREE] * eager[:, None]]), np.concatenate([costs, extra[:FREE]]), 1.0 - rest
+        )
+        costs, extra[:FREE] = both[: len(given)], both[len(given) :]
     if not costs[0] + costs[1] > 0:
         costs = given
     return ModalFit(tuple(costs.tolist()), tuple(extra.tolist()), sizes)
 
 
-def _near(rows: Floats, given: Floats) -> Floats:
-    """Costs >= 0 with ``rows @ costs`` near 1 (rows are divided by what was measured), and near the given ones.
+def _near(rows: Floats, given: Floats, wanted: Floats | None = None) -> Floats:
+    """Costs >= 0 with ``rows @ costs`` near ``wanted`` (1: rows are divided by what was measured), and near the given.
 
     One pseudo-measurement per cost, "as given", scaled to what the cost amounts to in a typical cell.
     """
     typical = np.median(rows, axis=0)
     typical = np.where(typical > 0, typical, rows.max(axis=0))
     trust = TRUST_IN_GIVEN_FIT * np.diag(typical)
-    return non_negative_least_squares(np.vstack([rows, trust]), np.concatenate([np.ones(len(rows)), trust @ given]))
+    target = np.ones(len(rows)) if wanted is None else wanted
+    return non_negative_least_squares(np.vstack([rows, trust]), np.concatenate([target, trust @ given]))
