@@ -12,6 +12,7 @@ from tests.control.simulated_engine import profile, roofline
 from turbospec.control.acceptance import Prior
 from turbospec.control.draft_length import Bounding, Reason
 from turbospec.control.engine_loop import EngineLoop, LoopLimits, LoopSettings
+from turbospec.control.objective import Objective
 from turbospec.control.step import StepComposition, StepRecord
 
 LIMITS = LoopLimits(max_num_seqs=32, max_draft_tokens=7, engine_allowed=(0, 1, 3, 7))
@@ -169,6 +170,20 @@ def test_new_settings_keep_what_was_learnt_of_the_text() -> None:
     assert made.estimates()[0].samples > 100
     assert made.draft_tokens(composition(4)) == 1
     assert reason(made) is Reason.HIGHEST_GOODPUT
+
+
+@pytest.mark.parametrize("base", [LOCAL, replace(LOCAL, latency=None)])
+def test_a_new_prior_or_objective_keeps_what_was_learnt_of_step_times(base: LoopSettings) -> None:
+    """Documents come every few seconds."""
+    made = loop(base)
+    for seq in range(300):
+        made.draft_tokens(composition(4))
+        made.observe(record(seq, seconds=0.04))
+    before = made.save()["bias"]
+    assert before is not None
+    made.configure(replace(base, prior=(Prior(0.5, 10),)))
+    made.configure(replace(base, objective=Objective(time_per_output_token_seconds=1.0)))
+    assert made.save()["bias"] == before
 
 
 def test_a_decision_explains_itself() -> None:

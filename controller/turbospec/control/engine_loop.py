@@ -56,6 +56,8 @@ class EngineLoop:
         self._prober = Prober()
         self._monitor = SituationMonitor()
         self._planner: Planner | None = None
+        # The profile, or what was guessed for want of one.
+        self._model: LatencyModel | None = None
         self._pending: list[StepRecord] = []
         self._pending_seconds = 0.0
         self._block_steps = BLOCK_STEPS
@@ -94,13 +96,21 @@ class EngineLoop:
             self._estimator.set_prior(settings.prior)
             self._settings = settings
             self._burst = None
-            model = settings.latency
-            if model is None:
-                self._planner = None
-            elif old is None or self._planner is None or old.latency != model or old.allowed != settings.allowed:
-                self._planner = self._made(settings, model)
-            elif old.objective != settings.objective:
-                self._planner = self._made(settings, model, self._planner.bias)
+            planner, same = (
+                self._planner,
+                old is not None
+                and (old.latency, old.allowed)
+                == (
+                    settings.latency,
+                    settings.allowed,
+                ),
+            )
+            if same and planner is not None and self._model is not None:
+                # What was learnt of step times stays, with a profile or without.
+                self._planner = self._made(settings, self._model, planner.bias)
+            else:
+                self._model = settings.latency
+                self._planner = None if self._model is None else self._made(settings, self._model)
             self._rebuild()
 
     def draft_tokens(self, composition: StepComposition) -> int:
@@ -247,6 +257,7 @@ class EngineLoop:
             model = guess(records)
             if model is None:
                 return
+            self._model = model
             self._planner = self._made(settings, model, LatencyBias(settings.allowed, cold=True))
             self._prober.lend(COLD_STEPS * passed / len(records))
             changed = True
