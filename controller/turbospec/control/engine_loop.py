@@ -96,15 +96,8 @@ class EngineLoop:
             self._estimator.set_prior(settings.prior)
             self._settings = settings
             self._burst = None
-            planner, same = (
-                self._planner,
-                old is not None
-                and (old.latency, old.allowed)
-                == (
-                    settings.latency,
-                    settings.allowed,
-                ),
-            )
+            planner = self._planner
+            same = old is not None and (old.latency, old.allowed) == (settings.latency, settings.allowed)
             if same and planner is not None and self._model is not None:
                 # What was learnt of step times stays, with a profile or without.
                 self._planner = self._made(settings, self._model, planner.bias)
