@@ -35,7 +35,7 @@ from e2e.vllm.install import install
 PLACES = ["auto", "local", "kind", "existing"]
 OUTPUT = REPOSITORY / "build" / "demo"
 STARTED_VARIABLE = "TURBOSPEC_DEMO_STARTED"
-WINDOW_SECONDS = 8.0
+WINDOW_SECONDS = 6.5
 SHORT_WINDOW_SECONDS = 3.5
 HASTE = 1.5
 """With the profile reused the whole demo takes less than six minutes: windows are shorter and settle faster."""

@@ -43,16 +43,16 @@ FIXED = Arm("fixed", (5,))
 ARMS = (TURBOSPEC, OFF, FIXED)
 
 SMOLLM2_PHASES = (
-    Phase("code-1", 1, "code", 3.0),
+    Phase("code-1", 1, "code", 2.5),
     Phase("code-16", 16, "code", 8.0),
     Phase("chat-16", 16, "chat", 8.0),
-    Phase("chat-1", 1, "chat", 3.0),
+    Phase("chat-1", 1, "chat", 2.5),
 )
 DIAL_PHASES = (
-    Phase("code-1", 1, "dial:0.9", 3.0),
+    Phase("code-1", 1, "dial:0.9", 2.5),
     Phase("code-8", 8, "dial:0.9", 6.0),
     Phase("chat-8", 8, "dial:0.1", 6.0),
-    Phase("chat-1", 1, "dial:0.1", 3.0),
+    Phase("chat-1", 1, "dial:0.1", 2.5),
 )
 
 
@@ -74,16 +74,20 @@ MODELS = {
 
 SWITCH_SECONDS = 2.0
 """Time to settle after another arm has taken over under the same load: most of it for steps and texts under way."""
+PAIRED_CLIENTS = 2
+"""Up to so many clients per engine, what their few texts happen to be matters more than the arm: all arms of a round
+get the same ones, from the beginning. Of many clients the texts average out, and their prompts take long to read."""
 
 
 def settle_seconds(previous: Window | None, window: Window, haste: float = 1.0) -> float:
     """What does not count at the beginning of a window; ``haste`` divides it."""
-    return (window.phase.settle_seconds if begins_phase(previous, window) else SWITCH_SECONDS) / haste
+    return (window.phase.settle_seconds if begins_anew(previous, window) else SWITCH_SECONDS) / haste
 
 
-def begins_phase(previous: Window | None, window: Window) -> bool:
-    """Whether other clients begin with this window; between the arms of a phase they go on undisturbed."""
-    return previous is None or previous.phase != window.phase or previous.round is None
+def begins_anew(previous: Window | None, window: Window) -> bool:
+    """Whether other clients begin with this window; otherwise they go on, undisturbed by the change of arm."""
+    same = previous is not None and previous.phase == window.phase and previous.round is not None
+    return not same or window.phase.clients <= PAIRED_CLIENTS
 
 
 def seconds(windows: Sequence[Window], window_seconds: float, haste: float = 1.0) -> float:
@@ -94,7 +98,7 @@ def seconds(windows: Sequence[Window], window_seconds: float, haste: float = 1.0
 def schedule(phases: tuple[Phase, ...], rounds: int, arms: tuple[Arm, ...] = ARMS) -> list[Window]:
     """All windows in order: TurboSpec's tour through all phases, then phase by phase the rounds that compare the arms.
 
-    Within a phase the clients go on while arms take turns, so that no arm has to read all prompts anew; prefill takes
+    Within a phase many clients go on while arms take turns, so that no arm has to read all prompts anew; prefill takes
     seconds here and would be most of what is compared. Each round begins with another arm: slow drift favours none.
     """
     windows = [Window(None, TURBOSPEC, phase) for phase in phases]

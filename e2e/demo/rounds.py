@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from e2e.cluster.errors import ClusterError
 from e2e.demo.engines import Engines
 from e2e.demo.kube import Kube
-from e2e.demo.phases import FIXED, TURBOSPEC, Arm, Window, begins_phase, seconds, settle_seconds
+from e2e.demo.phases import FIXED, TURBOSPEC, Arm, Window, begins_anew, seconds, settle_seconds
 from e2e.demo.report import TimelinePoint, WindowResult
 from e2e.demo.samples import Step, StepSummary, summarise
 from e2e.load.driver import LoadDriver
@@ -54,8 +54,8 @@ class Measurement:
         self._began = time.monotonic()
         previous: Window | None = None
         for index, window in enumerate(windows):
-            if begins_phase(previous, window):
-                seed = f"{'tour' if window.round is None else 'rounds'}-{window.phase.name}"
+            if begins_anew(previous, window):
+                seed = f"{'tour' if window.round is None else window.round}-{window.phase.name}"
                 await self.load.start(self.engines.targets, window.phase.style, window.phase.clients, seed)
             began = time.monotonic()
             await self._switch(window.arm)

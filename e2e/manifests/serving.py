@@ -35,7 +35,7 @@ class Serving:
     image: str
     host_paths: bool = True
     replicas: int = 2
-    profile_seconds: int = 100
+    profile_seconds: int = 140
     name: str = DEPLOYMENT
     labels: tuple[tuple[str, str], ...] = tuple(SELECTOR.items())
     inject: bool = True

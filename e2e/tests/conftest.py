@@ -17,6 +17,7 @@ from e2e.models.store import ensure_model
 from e2e.tests.watching import Fleet, Watch, took_seconds
 from e2e.vllm.install import install
 
+PROFILE_SECONDS = 100
 EVENTS = 15
 """Latest events that a failure shows."""
 DRAFT_TOKENS = [0, 1, 3, 5]
@@ -35,7 +36,7 @@ def place_and_kube() -> Iterator[tuple[Place, Kube]]:
         image, base = place.provider.operator_image(), place.provider.serving_image(model)
         inside = place.enter()
         stack.install_turbospec(inside, say, image, prometheus_url=None)
-        serving = Serving(vllm, model, base)
+        serving = Serving(vllm, model, base, profile_seconds=PROFILE_SECONDS)
         stack.serve(inside, say, serving, policy(DRAFT_TOKENS, prompt_lookup_min=1))
         stack.await_profile(inside, say)
         stack.await_controlled(inside, say)

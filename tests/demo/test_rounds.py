@@ -62,8 +62,8 @@ async def test_every_window_is_measured_once_and_k_is_left_to_turbospec() -> Non
     assert {point.phase for point in run.timeline} == {"few", "many"}
 
 
-async def test_clients_begin_once_a_phase_and_every_window_has_its_time() -> None:
-    """Arms change under clients that go on, and a run is as long as its windows say."""
+async def test_many_clients_begin_once_a_phase_and_few_with_every_arm() -> None:
+    """The arms of a round get the same texts where these are few; and a run is as long as its windows say."""
     world = FakeWorld()
     windows = schedule(PHASES, 1)
     began = time.monotonic()
@@ -71,7 +71,7 @@ async def test_clients_begin_once_a_phase_and_every_window_has_its_time() -> Non
     assert time.monotonic() - began >= seconds(windows, WINDOW_SECONDS)
     loads = [start for start in world.starts if start[1]]
     tour = [("code", 1, "tour-few"), ("chat", 16, "tour-many")]
-    assert loads == [*tour, ("code", 1, "rounds-few"), ("chat", 16, "rounds-many")]
+    assert loads == [*tour, *[("code", 1, "0-few")] * 3, ("chat", 16, "0-many")]
 
 
 async def test_warming_up_lasts_until_every_server_has_drafted() -> None:

@@ -38,9 +38,11 @@ def test_each_arm_goes_first_once_in_as_many_rounds_as_there_are_arms() -> None:
 def test_a_window_settles_for_its_phase_or_for_its_arm() -> None:
     """The first of a phase waits for prefill, the others for the switch; in haste all of it is shorter."""
     slow = Phase("many", 16, "code", 8.0)
+    few = Phase("few", 1, "code", 3.0)
     tour, *compared = schedule((slow,), 1)
     windows = [tour, *compared]
     settled = [settle_seconds(None, tour), *(settle_seconds(*pair) for pair in pairwise(windows))]
     assert settled == [8.0, 8.0, SWITCH_SECONDS, SWITCH_SECONDS]
+    assert [settle_seconds(*pair) for pair in pairwise(schedule((few,), 1))] == [3.0] * 3
     assert settle_seconds(None, tour, haste=2.0) == 4.0
     assert seconds(windows, 5.0) == 4 * 5.0 + 8.0 + 2 * SWITCH_SECONDS
