@@ -164,3 +164,14 @@ def test_save_and_restore_lose_nothing(
     run(bias, after)
     run(restored, after)
     assert restored.save() == bias.save()
+
+
+def test_a_lone_step_between_two_blocks_does_not_hide_a_jump() -> None:
+    """After a probe a block may hold a single step: it is too noisy to confirm a jump, and no reason to forget one."""
+    bias = LatencyBias(KS)
+    feed(bias, 3, 1.0, 1000)
+    bias.observe(3, BATCH, shares(3), [1.12] * 12)
+    assert bias.suspicious
+    bias.observe(3, BATCH, shares(3), [1.09])
+    bias.observe(3, BATCH, shares(3), [1.12] * 12)
+    assert bias.jumps == 1

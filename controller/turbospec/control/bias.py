@@ -28,8 +28,13 @@ DEVIATION_STEPS = 5000.0
 DEVIATION_OCTAVES = 2.0
 """So too after the batch has doubled or halved this often: interpolation errs differently elsewhere."""
 JUMP_SIGMAS = 3.5
-"""Two blocks in a row that miss by this many standard deviations on the same side are a jump (a lost graph, another
-clock), not noise: by chance once in ten million blocks."""
+"""A block that misses by this many standard deviations, and the next one at its K on the same side as well, are a jump
+(a lost graph, another clock), not noise: by chance once in 300,000 blocks, and then it costs a few probes."""
+CONFIRMING_SIGMAS = 2.5
+"""What the second block must miss by: the first has moved the level, and the second may be a few steps only."""
+DOUBT_SIGMAS = 1.0
+"""A block that still misses to the same side by this much does not refute the one before: after a probe it may hold one
+step. Taken for a refutation, a jump was left to the level, which hid for 2,000 steps that K = 0 had become the best."""
 JUMP = 0.3
 """Standard deviation of what a jump does to the level, and to each part of it."""
 JUMP_DEVIATION = 0.15
@@ -102,11 +107,11 @@ class LatencyBias:
         noise = self._step_noise**2 / len(ratios)
         surprise = value - expected
         sigmas = surprise / math.sqrt(known + noise + self._block_noise**2)
-        if abs(sigmas) > JUMP_SIGMAS:
+        side = 1 if sigmas > 0 else -1
+        before = self._missed.get(draft_tokens, 0)
+        if abs(sigmas) > (CONFIRMING_SIGMAS if before * side > 0 else JUMP_SIGMAS):
             # One block alone may be a hiccup: it counts little until the next one at this K says the same.
-            side = 1 if sigmas > 0 else -1
             entered = 2 if self._last != draft_tokens else 1
-            before = self._missed.get(draft_tokens, 0)
             if before * side <= 0:
                 self._missed[draft_tokens] = side * entered
                 noise += (surprise / JUMP_SIGMAS) ** 2
@@ -122,6 +127,8 @@ class LatencyBias:
                     self._covariance[i, i] += JUMP**2
                 gain = self._covariance @ row
                 known = float(row @ gain)
+        elif before * side > 0 and abs(sigmas) > DOUBT_SIGMAS:
+            noise += (surprise / JUMP_SIGMAS) ** 2
         else:
             excess = max(surprise**2 - known - noise, LEAST_BLOCK_NOISE**2)
             self._block_noise = math.sqrt(

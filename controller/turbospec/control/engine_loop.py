@@ -269,7 +269,8 @@ class EngineLoop:
         plan, batch = self._plan, self._batch
         if batch is None or not self._planned[0] <= batch <= self._planned[1]:
             return True
-        return self._monitor.moved(plan.situation) or plan.outdated(estimates, planner.bias, batch)
+        graphs = bool(self._limits.graph_sizes)
+        return self._monitor.moved(plan.situation, graphs=graphs) or plan.outdated(estimates, planner.bias, batch)
 
     def _look(self) -> None:
         """Start a burst at another K where knowing more of it is worth its price."""

@@ -48,6 +48,8 @@ class Situation:
     prefill_seconds: float = 0.0
     """What prefill adds to the mean step."""
     waiting: float = 0.0
+    prefill_share: float = 0.0
+    """Share of steps with prefill, at the K then in use."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,9 @@ CONTEXT_MOVED = 0.1
 """Relative change of the mean context that makes a new table due: KV reading is rarely more than half of a step."""
 PREFILL_MOVED = 0.3
 """The same for prefill tokens per delivered token: they only decide which graph a step runs in."""
+SHARE_MOVED = 0.05
+"""Change of the share of steps with prefill that does so where there are graphs: those steps may leave them. Eager ones
+are 10-40% dearer, so this is worth up to 2%; 300 steps of memory know it to 0.03."""
 LEAST_RATIO = 0.05
 """Prefill tokens per delivered token that matter to no table."""
 DEFAULT_CONTEXT = 512.0
@@ -73,11 +76,14 @@ class SituationMonitor:
             return Situation(context, waiting=self._waiting)
         per_step = self._prefill_tokens / self._steps
         # Requests come at random: prefill arrives in lumps, a step holds 0, 1, 2... of them (Poisson).
-        lumps = -math.log(1.0 - min(self._prefills / self._steps, 0.99))
-        return Situation(context, per_step / lumps, self._ratio(), per_step * per_prefill_token, self._waiting)
+        share = self._share()
+        lumps = -math.log(1.0 - min(share, 0.99))
+        return Situation(context, per_step / lumps, self._ratio(), per_step * per_prefill_token, self._waiting, share)
 
-    def moved(self, planned: Situation) -> bool:
-        """Whether a table made for that situation is out of date."""
+    def moved(self, planned: Situation, *, graphs: bool) -> bool:
+        """Whether a table made for that situation is out of date; with ``graphs`` prefill decides what runs in them."""
+        if graphs and abs(self._share() - planned.prefill_share) > SHARE_MOVED:
+            return True
         if self._context is not None and abs(self._context - planned.context_tokens) > CONTEXT_MOVED * max(
             planned.context_tokens, 1.0
         ):
@@ -90,6 +96,9 @@ class SituationMonitor:
         if not self._most:
             return 1, 0
         return max(1, min(self._least * 3 // 4, most)), min(self._most * 5 // 4, most)
+
+    def _share(self) -> float:
+        return self._prefills / self._steps if self._steps else 0.0
 
     def _ratio(self) -> float:
         return self._prefill_tokens / max(self._generated, 1.0)
