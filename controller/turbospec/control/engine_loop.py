@@ -23,9 +23,10 @@ __all__ = ["EngineLoop", "LoopLimits", "LoopSettings"]
 
 BLOCK_STEPS = 32
 """Steps of text that are learnt from together (the paper decides every 20): 0.2-0.4 s at 7-13 ms."""
-SLOW_BLOCK_STEPS = 8
-SLOW_BLOCK_SECONDS = 1.0
-"""Where steps are slow a block does not wait for all of them: so many steps and so much time suffice."""
+SLOW_BLOCK_STEPS = 4
+SLOW_BLOCK_SECONDS = 0.7
+"""Where steps are slow a block does not wait for all of them: so many steps and so much time suffice. On CPUs with
+steps of 0.2 s, blocks of 8 steps took most of the ten seconds in which K is to have followed."""
 ROUND_STEPS = 128
 """Steps after which step times are learnt, and another table or a probe is considered; at once when the text has
 changed. Text changes matter within steps, clocks and batches do not: the table holds all batches."""
