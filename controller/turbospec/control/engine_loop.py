@@ -15,6 +15,7 @@ from turbospec.control.loop_settings import LoopLimits, LoopSettings, check_sett
 from turbospec.control.online_latency import guess
 from turbospec.control.plan import Plan, Planner
 from turbospec.control.probing import COLD_STEPS, Burst, Prober, ProbeReport
+from turbospec.control.rounds import Rounds
 from turbospec.control.situation import SituationMonitor
 from turbospec.control.step import StepComposition, StepRecord, possible
 from turbospec.control.step_times import learn_times
@@ -27,12 +28,6 @@ SLOW_BLOCK_STEPS = 4
 SLOW_BLOCK_SECONDS = 0.7
 """Where steps are slow a block does not wait for all of them: so many steps and so much time suffice. On CPUs with
 steps of 0.2 s, blocks of 8 steps took most of the ten seconds in which K is to have followed."""
-ROUND_STEPS = 128
-"""Steps after which step times are learnt, and another table or a probe is considered; at once when the text has
-changed. Text changes matter within steps, clocks and batches do not: the table holds all batches."""
-SLOW_ROUND_STEPS = 16
-SLOW_ROUND_SECONDS = 3.0
-"""The same for rounds."""
 EVIDENCE_LAG_STEPS = 3
 """Steps after a probe until its drafts are verified, with asynchronous scheduling at most two behind."""
 
@@ -63,12 +58,10 @@ class EngineLoop:
         self._pending_seconds = 0.0
         self._block_steps = BLOCK_STEPS
         # Steps learnt from as far as the text goes, but not yet as far as their times go.
-        self._unjudged: list[StepRecord] = []
-        self._unjudged_seconds = 0.0
+        self._round = Rounds()
         self._passed = 0.0
         # What is to be done at the next step: work is spread, so that no step is held up for all of it.
         self._next: Callable[[], None] | None = None
-        self._round_steps = ROUND_STEPS
         self._estimates_known = False
         self._planned = (1, 0)
         self._burst: Burst | None = None
@@ -213,7 +206,7 @@ class EngineLoop:
         self._burst, self._probed = None, False
         self._block_steps = min(BLOCK_STEPS, len(self._pending) + EVIDENCE_LAG_STEPS)
         # What the burst has brought is judged as soon as it is in.
-        self._round_steps = 1
+        self._round.shorten(1)
         return regular
 
     def _made(self, settings: LoopSettings, model: LatencyModel, bias: LatencyBias | None = None) -> Planner:
@@ -235,18 +228,14 @@ class EngineLoop:
         settings = self._settings
         if settings is None or settings.mode == "table":
             return
-        self._unjudged.extend(records)
-        self._unjudged_seconds += passed
-        steps = len(self._unjudged)
+        self._round.add(records, passed)
         changed = self._estimator.changes != changes
-        slow = self._unjudged_seconds >= SLOW_ROUND_SECONDS and steps >= SLOW_ROUND_STEPS
-        if changed or slow or steps >= self._round_steps or not self._estimates_known:
+        if changed or self._round.over or not self._estimates_known:
             self._judge(settings, changed=changed)
 
     def _judge(self, settings: LoopSettings, *, changed: bool) -> None:
         """Learn step times, and see whether another table or a probe is due."""
-        records, passed = self._unjudged, self._unjudged_seconds
-        self._unjudged, self._unjudged_seconds, self._round_steps = [], 0.0, ROUND_STEPS
+        records, passed = self._round.take()
         if self._planner is None:
             model = guess(records)
             if model is None:
@@ -258,7 +247,7 @@ class EngineLoop:
         planner = self._planner
         learn_times(planner, self._plan, records)
         if planner.bias.suspicious:
-            self._round_steps = BLOCK_STEPS
+            self._round.shorten(BLOCK_STEPS)
         estimates = self._estimator.estimate()
         self._estimates_known = estimates[0].acceptance is not None
         self._passed += passed
