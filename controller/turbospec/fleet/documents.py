@@ -22,7 +22,7 @@ class DocumentKind(StrEnum):
     """What a document asks of the engine."""
 
     WAITING = "waiting"
-    """Engine loop without a latency model: the start-up table stays until there is a profile."""
+    """Engine loop without a profile: the start-up table first, then by step times that the engine learns itself."""
     PINNED = "pinned"
     """One K at every batch: needs no profile."""
     LOCAL = "local"
@@ -66,7 +66,7 @@ def read_id(applied_id: str | None) -> AppliedDocument:
 
 def waiting_document(policy: PolicyView, allowed: tuple[int, ...]) -> Document:
     """Before there is a profile: only the allowed set."""
-    reason = "no latency model yet: the start-up table stays"
+    reason = "no profile yet: the engine learns its step times while serving"
     return Document(_base_id(DocumentKind.WAITING, policy, allowed), DocumentKind.WAITING, allowed, reason=reason)
 
 

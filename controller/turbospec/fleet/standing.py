@@ -20,7 +20,7 @@ _CONTROLLED = {
     DocumentKind.PINNED: "runs the one K that the policy allows.",
     DocumentKind.LOCAL: "decides K on every step from its profile.",
     DocumentKind.TABLE: "runs the operator's table.",
-    DocumentKind.WAITING: "runs its start-up table until there is evidence for a better one.",
+    DocumentKind.WAITING: "learns its step times while serving, from its start-up table on, until there is a profile.",
 }
 
 
