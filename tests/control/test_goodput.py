@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tests.control.simulated_engine import profile, roofline
 from turbospec.control.acceptance import PositionEstimate
-from turbospec.control.goodput import drafted_per_request, expected_tokens, goodput, predict
+from turbospec.control.goodput import drafted_per_request, expected_tokens, predict
 
 MODEL = profile(roofline, (0, 1, 3, 7))
 KS = (0, 1, 3, 7)
@@ -18,6 +18,13 @@ rates = st.floats(0, 1)
 def known(acceptance: list[float], draft_yield: list[float] | None = None) -> list[PositionEstimate]:
     yields: list[float] | list[None] = draft_yield or [None] * len(acceptance)
     return [PositionEstimate(a, y, 10.0) for a, y in zip(acceptance, yields, strict=True)]
+
+
+def goodput(acceptance: list[float], k: int, decodes: int, kv_tokens: float, prefill_tokens: int = 0) -> float:
+    estimates = known(acceptance)
+    (one,) = predict(MODEL, estimates, (k,), decodes=decodes, kv_tokens=kv_tokens, prefill_tokens=prefill_tokens)
+    assert one.tokens_per_second is not None
+    return one.tokens_per_second
 
 
 @pytest.mark.parametrize(
@@ -68,11 +75,8 @@ def test_every_allowed_draft_length_is_evaluated() -> None:
 
 def test_prefill_in_the_step_lowers_goodput() -> None:
     """The tokens of prefill chunks take time that delivers no decode token."""
-    estimates = known([0.7] * 7)
-    plain = goodput(MODEL, estimates, 3, decodes=8, kv_tokens=2000)
-    mixed = goodput(MODEL, estimates, 3, decodes=8, kv_tokens=2000, prefill_tokens=512)
-    assert plain is not None
-    assert mixed is not None
+    plain = goodput([0.7] * 7, 3, decodes=8, kv_tokens=2000)
+    mixed = goodput([0.7] * 7, 3, decodes=8, kv_tokens=2000, prefill_tokens=512)
     assert mixed < plain
 
 
@@ -95,10 +99,8 @@ def test_expected_tokens_are_between_one_and_k_plus_one(acceptance: list[float],
 def test_more_acceptance_never_lowers_goodput(low: list[float], more: list[float], k: int, batch: int) -> None:
     """Raising acceptance anywhere raises expected tokens and leaves the step time alone."""
     high = [a + (1 - a) * extra for a, extra in zip(low, more, strict=True)]
-    before = goodput(MODEL, known(low), k, decodes=batch, kv_tokens=256 * batch)
-    after = goodput(MODEL, known(high), k, decodes=batch, kv_tokens=256 * batch)
-    assert before is not None
-    assert after is not None
+    before = goodput(low, k, decodes=batch, kv_tokens=256 * batch)
+    after = goodput(high, k, decodes=batch, kv_tokens=256 * batch)
     assert after >= before * (1 - 1e-12)
 
 

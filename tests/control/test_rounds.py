@@ -16,9 +16,7 @@ from turbospec.control.rounds import ROUND_STEPS, SLOW_ROUND_SECONDS, SLOW_ROUND
         (ROUND_STEPS - 1, 0.9 * SLOW_ROUND_SECONDS, False),
     ],
 )
-def test_a_round_is_over_after_its_steps_or_if_slow_its_time(
-    steps: int, seconds: float, over: bool
-) -> None:
+def test_a_round_is_over_after_its_steps_or_if_slow_its_time(steps: int, seconds: float, over: bool) -> None:
     """However slow they are, a few steps prove nothing."""
     rounds = Rounds()
     rounds.add([record(seq) for seq in range(steps)], seconds)

@@ -86,19 +86,3 @@ def predict(
         rate = None if tokens is None else decodes * tokens / seconds
         predictions.append(Prediction(k, tokens, seconds, rate))
     return tuple(predictions)
-
-
-def goodput(
-    model: LatencyModel,
-    estimates: Sequence[PositionEstimate],
-    draft_tokens: int,
-    *,
-    decodes: int,
-    kv_tokens: float,
-    prefill_tokens: int = 0,
-) -> float | None:
-    """Tokens per second at one K; None where acceptance is unknown."""
-    (prediction,) = predict(
-        model, estimates, (draft_tokens,), decodes=decodes, kv_tokens=kv_tokens, prefill_tokens=prefill_tokens
-    )
-    return prediction.tokens_per_second
