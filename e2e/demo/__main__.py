@@ -36,7 +36,7 @@ PLACES = ["auto", "local", "kind", "existing"]
 OUTPUT = REPOSITORY / "build" / "demo"
 STARTED_VARIABLE = "TURBOSPEC_DEMO_STARTED"
 WINDOW_SECONDS = 6.5
-SHORT_WINDOW_SECONDS = 3.5
+SHORT_WINDOW_SECONDS = 3.0
 HASTE = 1.5
 """With the profile reused the whole demo takes less than six minutes: windows are shorter and settle faster."""
 

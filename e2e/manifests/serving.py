@@ -144,6 +144,9 @@ def _environment(serving: Serving) -> dict[str, str]:
         "VLLM_NO_USAGE_STATS": "1",
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # one process less per server
         "OMP_NUM_THREADS": "1",
+        # n-gram drafting through numba would raise OpenMP's threads to the number of CPUs with its first draft, for the
+        # model too: two servers on two CPUs then wait for each other's spinning threads, three times as long a step
+        "NUMBA_NUM_THREADS": "1",
         "TORCHDYNAMO_DISABLE": "1",  # the image has no C++ compiler: a request for logprobs would end the engine
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # left to itself every server binds its thread to the first core
         "TURBOSPEC_PROFILE_SECONDS": str(serving.profile_seconds),

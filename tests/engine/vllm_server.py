@@ -111,6 +111,7 @@ def serve(folder: Path) -> Iterator[VllmServer]:
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
         "VLLM_NO_USAGE_STATS": "1",
         "OMP_NUM_THREADS": "1",
+        "NUMBA_NUM_THREADS": "1",  # or n-gram drafting raises OpenMP's threads to the number of CPUs
         "HF_HUB_OFFLINE": "1",
     }
     command = [
