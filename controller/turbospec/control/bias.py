@@ -161,15 +161,19 @@ class LatencyBias:
         """Measured / predicted of one of COMPONENTS, positive."""
         return max(0.1, float(self._mean[COMPONENTS.index(part)]))
 
-    def spreads(self, components: Floats, current: int) -> Floats:
-        """Standard deviation of log(seconds at each K / seconds at K number ``current``); components as (parts, K)."""
+    def spreads(self, components: Floats) -> Floats:
+        """Standard deviation of log(seconds at one K / seconds at another), for each pair of them.
+
+        ``components`` is that of one batch, (parts, K).
+        """
         total = components.sum(axis=0)
         rows = np.zeros((components.shape[1], len(self._mean)))
         rows[:, :PARTS] = (components / total).T
         rows[:, PARTS:] = np.eye(components.shape[1])
         rows /= np.maximum(rows @ self._mean, 0.05)[:, None]
-        rows -= rows[current].copy()
-        return np.asarray(np.sqrt(np.maximum(np.einsum("ij,jk,ik->i", rows, self._covariance, rows), 0.0)))
+        shared = rows @ self._covariance @ rows.T
+        own = np.diagonal(shared)
+        return np.asarray(np.sqrt(np.maximum(own[:, None] + own[None, :] - 2.0 * shared, 0.0)))
 
     @property
     def level(self) -> float:

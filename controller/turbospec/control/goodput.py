@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from turbospec.control.acceptance import PositionEstimate
 from turbospec.control.latency import LatencyModel
@@ -55,8 +55,9 @@ def shifted(estimates: Sequence[PositionEstimate], sigmas: float) -> tuple[Posit
         a = estimate.acceptance
         if a is not None and 0.0 < a < 1.0:
             odds = a / (1.0 - a) * math.exp(sigmas * estimate.spread)
-            estimate = replace(estimate, acceptance=odds / (1.0 + odds))  # noqa: PLW2901 - the moved one takes its place
-        moved.append(estimate)
+            a = odds / (1.0 + odds)
+        # Not dataclasses.replace: it takes five times as long, and rebuilds wait for it.
+        moved.append(PositionEstimate(a, estimate.draft_yield, estimate.samples, estimate.spread))
     return tuple(moved)
 
 

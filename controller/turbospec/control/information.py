@@ -68,7 +68,7 @@ def outlook(plan: Plan, batch: int, bias: LatencyBias, estimator: AcceptanceEsti
         plan.allowed,
         current,
         seconds,
-        bias.spreads(column[:, :, 0], current).tolist(),
+        bias.spreads(column[:, :, 0])[current].tolist(),
         estimator.estimate(),
         age(0),
         age(k) if k < estimator.max_draft_tokens else 0.0,

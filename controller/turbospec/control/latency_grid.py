@@ -120,9 +120,9 @@ class LatencyGrid:
             lower = upper = np.zeros(len(width), dtype=np.intp)
             share = np.zeros((len(width), 1))
         else:
-            upper = np.clip(np.searchsorted(widths, width), 1, len(widths) - 1)
+            upper = np.minimum(np.maximum(np.searchsorted(widths, width), 1), len(widths) - 1)
             lower = upper - 1
-            share = np.clip((width - widths[lower]) / (widths[upper] - widths[lower]), 0.0, 1.0)[:, None]
+            share = _share((width - widths[lower]) / (widths[upper] - widths[lower]))[:, None]
         found = []
         for mode in self._modes:
             rows = mode.rows(context)
@@ -171,10 +171,15 @@ class _Ratios:
     def _at(self, context: float) -> Floats:
         contexts, values = self._contexts, self._values
         rows = np.arange(len(values))
-        above = np.clip((contexts < context).sum(axis=1), 1, contexts.shape[1] - 1)
+        above = np.minimum(np.maximum((contexts < context).sum(axis=1), 1), contexts.shape[1] - 1)
         low, high = contexts[rows, above - 1], contexts[rows, above]
-        share = np.clip((context - low) / np.maximum(high - low, 1e-9), 0.0, 1.0)
+        share = _share((context - low) / np.maximum(high - low, 1e-9))
         return np.asarray(values[rows, above - 1] * (1.0 - share) + values[rows, above] * share, dtype=np.float64)
+
+
+def _share(share: Floats) -> Floats:
+    """Within 0..1; np.clip does the same in three times the time for arrays as small as these."""
+    return np.minimum(np.maximum(share, 0.0), 1.0)
 
 
 def _shrink(rows: list[Points], cells: Sequence["MeasuredCell"]) -> None:

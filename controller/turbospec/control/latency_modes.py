@@ -33,18 +33,15 @@ class ModalFit:
 
     def components(self, terms: Sequence[Floats], eager: Floats) -> Floats:
         """Fitted seconds of each of COMPONENTS, stacked first."""
-        found, first = [], 0
-        for count in GROUPS:
+        found, first = np.empty((len(GROUPS), *eager.shape)), 0
+        for part, count in zip(found, GROUPS, strict=True):
             last = first + count
-            part: Floats = sum(
-                (c * t for c, t in zip(self.costs[first:last], terms[first:last], strict=True) if c), _NONE
-            )
+            part[...] = sum((c * t for c, t in zip(self.costs[first:last], terms[first:last], strict=True) if c), _NONE)
             extra = [(c, t) for c, t in zip(self.eager_extra[first:last], terms[first:last], strict=True) if c]
             if extra:
-                part = part + eager * sum((c * t for c, t in extra), _NONE)
-            found.append(np.broadcast_to(part, eager.shape))
+                part += eager * sum((c * t for c, t in extra), _NONE)
             first = last
-        return np.stack(found)
+        return found
 
 
 _NONE: Floats = np.zeros(())

@@ -149,7 +149,8 @@ class Planner:
             table = restrict(startup, allowed, batches)
         else:
             held = previous if previous.reason is best and previous.allowed == allowed else None
-            margins = _margins(estimates, allowed, known)
+            middle = max(1, (in_use[0] + in_use[1]) // 2)
+            margins = _margins(estimates, allowed, known, self.bias.spreads(components[:, :, middle - 1]))
             missing = self._excess(estimates, seconds, situation)
             rates = np.array(known)[:, None] / seconds
             expected = self._over_steps(rates, np.array(known), seconds, widths, situation)
@@ -234,11 +235,16 @@ class Planner:
         return kept
 
 
-def _margins(estimates: tuple[PositionEstimate, ...], allowed: tuple[int, ...], tokens: Sequence[float]) -> Floats:
-    """By how much one K (row) must lead another (column): twice the standard error of their difference, bounded."""
+def _margins(
+    estimates: tuple[PositionEstimate, ...], allowed: tuple[int, ...], tokens: Sequence[float], timing: Floats
+) -> Floats:
+    """By how much one K (row) must lead another (column): twice the standard error of their difference, bounded.
+
+    ``timing`` is what is not known of their step times against each other.
+    """
     higher = shifted(estimates, 1.0)
     moved = np.log(np.array([expected_tokens(higher, k) or 1.0 for k in allowed]) / np.array(tokens))
-    needed = MARGIN_SIGMAS * np.abs(moved[:, None] - moved[None, :])
+    needed = MARGIN_SIGMAS * np.hypot(moved[:, None] - moved[None, :], timing)
     return np.asarray(np.clip(needed, LEAST_MARGIN, MOST_MARGIN), dtype=np.float64)
 
 
