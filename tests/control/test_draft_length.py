@@ -1,5 +1,7 @@
 """Tables and hysteresis."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -71,3 +73,16 @@ def test_batches_outside_the_table_get_the_nearest_entry() -> None:
     """Zero, negative and larger than the engine's maximum are safe."""
     table = DraftTable((3, 3, 1))
     assert [table.at(batch) for batch in (-5, 0, 1, 2, 3, 10_000)] == [3, 3, 3, 1, 1, 1]
+
+
+def test_a_k_that_was_left_is_taken_back_only_for_a_clear_lead() -> None:
+    """Two K that are as good as each other do not change places for ever; a clear lead still counts."""
+    first = choose(np.array([[100.0], [90.0]]), (0, 1), None)
+    assert first.at(1) == 0
+    second = choose(np.array([[100.0], [101.0]]), (0, 1), first, 0.005, back=0.03)
+    assert second.at(1) == 1
+    same = choose(np.array([[101.0], [100.0]]), (0, 1), second, 0.005, back=0.03)
+    assert same.at(1) == 1
+    assert 1 in same.held
+    assert choose(np.array([[101.0], [100.0]]), (0, 1), replace(same, left=()), 0.005, back=0.03).at(1) == 0
+    assert choose(np.array([[104.0], [100.0]]), (0, 1), same, 0.005, back=0.03).at(1) == 0

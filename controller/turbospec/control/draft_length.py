@@ -61,12 +61,14 @@ class DraftTable:
 
     ``held``: batches where hysteresis keeps a K that is not the best predicted; ``limited``: where a K of higher
     goodput misses the objective or the token budget; ``unattainable``: where every K misses the objective.
+    ``left[b]`` is the K that ``entries[b]`` replaced, -1 where there was none; empty where that is not remembered.
     """
 
     entries: tuple[int, ...]
     held: frozenset[int] = frozenset()
     limited: frozenset[int] = frozenset()
     unattainable: frozenset[int] = frozenset()
+    left: tuple[int, ...] = ()
 
     def at(self, batch: int) -> int:
         """K for this batch; batches outside the table get the nearest entry."""
@@ -79,12 +81,14 @@ def choose(
     previous: DraftTable | None,
     margin: float | Floats = HYSTERESIS_MARGIN,
     excess: Floats | None = None,
+    *,
+    back: float | None = None,
 ) -> DraftTable:
     """The K of highest goodput for every batch, unless the previous K is within ``margin`` of it.
 
     ``goodput`` has shape (len(allowed), batches), column 0 for batch 1; ``allowed`` rises. Of equals the smallest
-    K wins. ``margin`` may be a matrix: [best, previous]. ``excess`` (same shape) above 1 forbids a K; where all are
-    forbidden the smallest excess wins.
+    K wins. ``margin`` may be a matrix: [best, previous]; ``back`` is asked at least of the K that the previous one had
+    replaced. ``excess`` (same shape) above 1 forbids a K; where all are forbidden the smallest excess wins.
     """
     columns, ks = np.arange(goodput.shape[1]), np.array(allowed)
     free = best = goodput.argmax(axis=0)
@@ -95,20 +99,27 @@ def choose(
         goodput = np.where(met, goodput, 0.0)
         best = np.where(unattainable, excess.argmin(axis=0), goodput.argmax(axis=0))
     chosen = best
+    left: NDArray[np.intp] = np.full(goodput.shape[1], -1)
     if previous is not None:
         # A K that is no longer allowed is held by nothing: it counts as already the best.
         had = np.array(previous.entries[1:])
         before = np.minimum(np.searchsorted(ks, had), len(ks) - 1)
         before = np.where(ks[before] == had, before, best)
-        needed = margin if isinstance(margin, float) else margin[best, before]
+        if previous.left:
+            left = np.array(previous.left[1:])
+        needed = np.full(goodput.shape[1], margin) if isinstance(margin, float) else margin[best, before]
+        if back is not None:
+            needed = np.where(ks[best] == left, np.maximum(needed, back), needed)
         keep = goodput[best, columns] <= goodput[before, columns] * (1.0 + needed)
         chosen = np.where(keep & ~unattainable, before, best)
+        left = np.where(ks[chosen] == had, left, had)
     entries: list[int] = ks[chosen].tolist()
     return DraftTable(
         (entries[0], *entries),
         _batches(chosen != best),
         _batches((best != free) & ~unattainable),
         _batches(unattainable),
+        (-1, *left.tolist()),
     )
 
 

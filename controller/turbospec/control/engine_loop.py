@@ -72,6 +72,7 @@ class EngineLoop:
         """Tables built since the start."""
         self.ignored = 0
         """Records refused because a value in them is impossible."""
+        self._plan: Plan
         self._install(Plan(restrict(startup_table, limits.engine_allowed, limits.max_num_seqs), Reason.STARTUP_TABLE))
 
     def configure(self, settings: LoopSettings) -> None:
@@ -245,7 +246,11 @@ class EngineLoop:
             self._prober.lend(COLD_STEPS * passed / len(records))
             changed = True
         planner = self._planner
+        jumps = planner.bias.jumps
         learn_times(planner, self._plan, records)
+        if changed or planner.bias.jumps != jumps:
+            # Another text, another machine: what was left before may be best now.
+            self._plan = self._plan.forgiving()
         if planner.bias.suspicious:
             self._round.shorten(BLOCK_STEPS)
         estimates = self._estimator.estimate()
@@ -287,7 +292,8 @@ class EngineLoop:
             reason = Reason.ONLY_ALLOWED if len(settings.allowed) == 1 else Reason.NO_LATENCY_MODEL
             self._install(Plan(restrict(self._startup, settings.allowed, self._limits.max_num_seqs), reason))
         else:
-            situation = self._monitor.situation(settings.latency, self._planner.per_prefill_token)
+            known = self._plan.situation
+            situation = self._monitor.situation(settings.latency, self._planner.per_prefill_token, known)
             self._planned = self._monitor.batches(self._limits.max_num_seqs)
             self._install(
                 self._planner.plan(self._estimator.estimate(), situation, self._plan, self._startup, self._planned)

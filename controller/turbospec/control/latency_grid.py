@@ -21,6 +21,10 @@ WORST_STEP_NOISE = 0.05
 and what cells of busier machines scatter beyond it is taken at its word."""
 MEDIAN_LOSS = 1.57
 """Variance of a median against that of a mean of as many normal samples (pi / 2)."""
+MOST_TOKENS = 20000
+"""Batched tokens up to which their cost is kept ready (160 KB): more than schedulers put into a step."""
+BARELY_LESS_THAN_ONE = 1.0 - 1e-9
+"""Parts of a token count as a whole one."""
 FEWEST_PAIRS = 6
 """Pairs of neighbouring cells below which their agreement says nothing."""
 
@@ -40,10 +44,10 @@ class LatencyGrid:
         self.batches = batches
         self.fit: ModalFit = model.refined(graph_sizes)
         self.per_prefill_token = model.fit.per_batched_token
-        # Fitted seconds by batched tokens, as far as there are graphs.
-        most = max(graph_sizes, default=0)
-        padded, _ = padded_tokens(np.arange(most + 1, dtype=np.float64), graph_sizes)
-        self._in_graph = self.fit.costs[0] + self.fit.costs[1] * padded
+        # Fitted seconds by batched tokens; looked up, for plans ask for thousands at once.
+        padded, eager = padded_tokens(np.arange(MOST_TOKENS + 1, dtype=np.float64), graph_sizes)
+        costs, extra = self.fit.costs, self.fit.eager_extra
+        self._by_tokens = costs[0] + costs[1] * padded + eager * (extra[0] + extra[1] * padded)
         decoding = [cell for cell in model.cells if cell.prefill_tokens == 0]
         self._widths = np.array(sorted({cell.draft_tokens for cell in decoding}) or [0], dtype=np.float64)
         self._modes = [_Ratios(self.fit, decoding, self._widths, batches, eager=False)]
@@ -90,24 +94,27 @@ class LatencyGrid:
         terms, eager = modal_terms(batch, width, (k > 0).astype(np.float64), context_tokens, fit.graph_sizes)
         tokens = batch * (1.0 + width)
         without = self._batched(tokens)
-        # Beside fixed cost and tokens, which _batched has.
-        dearer = sum((c * t for c, t in zip(fit.eager_extra[2:], terms[2:], strict=True) if c), np.zeros(()))
+        # Beside fixed cost and tokens, which _batched has: what leaving the graphs adds to the rest of the step.
+        rest = sum((c * t for c, t in zip(fit.eager_extra[2:], terms[2:], strict=True) if c), np.zeros(()))
+        dearer = (1.0 - eager) * rest
         last = max(fit.graph_sizes, default=0)
 
         def added(prefill: Floats | float) -> Floats:
-            pushed_out = (1.0 - eager) * (tokens + prefill > last)
-            return np.asarray(self._batched(tokens + prefill) - without + pushed_out * dearer, dtype=np.float64)
+            together = tokens + prefill
+            found = self._batched(together) - without
+            if fit.graph_sizes and rest.any():
+                found += (together > last) * dearer
+            return found
 
         return added
 
     def _batched(self, tokens: Floats) -> Floats:
         """Fitted seconds of so many batched tokens in a step."""
-        step, token = self.fit.costs[:2]
-        eager_step, eager_token = self.fit.eager_extra[:2]
-        last = len(self._in_graph) - 1
-        above = np.minimum(np.ceil(tokens), last).astype(np.intp)
-        eager = (step + eager_step) + (token + eager_token) * tokens
-        return np.where(tokens > last, eager, self._in_graph[above]) if last else eager
+        found = self._by_tokens[np.minimum(tokens + BARELY_LESS_THAN_ONE, MOST_TOKENS).astype(np.intp)]
+        beyond = tokens - MOST_TOKENS
+        if beyond.max() > 0:
+            found += np.maximum(beyond, 0.0) * (self._by_tokens[-1] - self._by_tokens[-2])
+        return np.asarray(found, dtype=np.float64)
 
     def seconds(self, draft_tokens: Sequence[int], drafted: Sequence[float], context_tokens: float) -> Floats:
         """Pure-decode step times, shape (len(draft_tokens), batches), for requests of this mean context."""

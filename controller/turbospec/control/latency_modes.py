@@ -34,12 +34,12 @@ class ModalFit:
     def components(self, terms: Sequence[Floats], eager: Floats) -> Floats:
         """Fitted seconds of each of COMPONENTS, stacked first."""
         found, first = np.empty((len(GROUPS), *eager.shape)), 0
-        for part, count in zip(found, GROUPS, strict=True):
+        for i, count in enumerate(GROUPS):
             last = first + count
-            part[...] = sum((c * t for c, t in zip(self.costs[first:last], terms[first:last], strict=True) if c), _NONE)
+            found[i] = sum((c * t for c, t in zip(self.costs[first:last], terms[first:last], strict=True) if c), _NONE)
             extra = [(c, t) for c, t in zip(self.eager_extra[first:last], terms[first:last], strict=True) if c]
             if extra:
-                part += eager * sum((c * t for c, t in extra), _NONE)
+                found[i] += eager * sum((c * t for c, t in extra), _NONE)
             first = last
         return found
 

@@ -17,9 +17,12 @@ from turbospec.control.objective import excess, slow_estimates
 LEAST_MARGIN = 0.005
 """Another K must promise this much more, however certain: below, step noise of an hour decides, not the engine."""
 MOST_MARGIN = 0.03
-"""However uncertain, more than this is not left lying: staying can cost no more."""
+"""However uncertain, more than this is not left lying: staying can cost no more. A K that was left must promise as much
+to be taken back, for what spoke against it was noise or it was not: two equal ones would change places for ever."""
 MARGIN_SIGMAS = 2.0
 """Standard errors of the difference between two K by which the better one must lead."""
+TIMING_SIGMAS = 1.0
+"""The same for their step times: who waits for two has to look at the other K many times."""
 LEAST_SHARE = 0.25
 """A step is never taken to need less than this share of its decode time, where prefill is priced dearer than it is."""
 MOVED = 0.003
@@ -43,6 +46,8 @@ class Situation:
     context_tokens: float
     prefill_lump: float = 0.0
     """Prefill tokens that come at once (a prompt, or a chunk of one)."""
+    prefill_sizes: tuple[float, ...] = ()
+    """Prefill tokens of steps that have some: a few values, equally likely, rising."""
     prefill_ratio: float = 0.0
     """Prefill tokens per delivered token."""
     prefill_seconds: float = 0.0
@@ -83,6 +88,10 @@ class Plan:
         if self.seconds is None:
             return ()
         return tuple(self.prediction(i, batch) for i in range(len(self.allowed)))
+
+    def forgiving(self) -> "Plan":
+        """The same, with nothing held against the K that were left for the present ones."""
+        return replace(self, table=replace(self.table, left=()))
 
     def outdated(self, estimates: tuple[PositionEstimate, ...], bias: LatencyBias, batch: int) -> bool:
         """Whether expected tokens, or step times against each other, have moved at this batch since it was made."""
@@ -154,7 +163,7 @@ class Planner:
             missing = self._excess(estimates, seconds, situation)
             rates = np.array(known)[:, None] / seconds
             expected = self._over_steps(rates, np.array(known), seconds, widths, situation)
-            table = choose(expected, allowed, held.table if held else None, margins, missing)
+            table = choose(expected, allowed, held.table if held else None, margins, missing, back=MOST_MARGIN)
             crowded = self._crowded(widths, missing)
             if crowded is not None:
                 before = held.prefill_table or held.table if held else None
@@ -174,23 +183,20 @@ class Planner:
 
         Prefill has to be done at any K, so the best K is the one that gains most over the long-run rate r: max
         tokens(K) - r * T(K, composition). Where prefill only adds its time that is the K of a pure decode step. With
-        graphs T is averaged over steps with 0, 1, 2... lumps of prefill, of which more come the more is delivered.
+        graphs T is averaged over steps with and without prefill, of which more comes the more is delivered.
         Written as a rate again: what the prefill itself needs counts as work done.
         """
-        lump, sizes = situation.prefill_lump, self._limits.graph_sizes
-        if not sizes or lump <= 0.0 or situation.prefill_ratio <= 0.0:
+        sizes, lump = np.array(situation.prefill_sizes), situation.prefill_lump
+        if not (self._limits.graph_sizes and sizes.size and lump > 0.0 and situation.prefill_ratio > 0.0):
             return rates
-        lumps = situation.prefill_ratio / lump * self._batches * tokens[:, None]
-        none = np.exp(-lumps)
-        one = lumps * none
-        more = 1.0 - none - one
-        many = np.where(more > 1e-6, (lumps - one) / np.maximum(more, 1e-6), 2.0)
-        own = lumps * lump * self.per_prefill_token
-        factor = self.bias.factor("tokens")
-        added = self._grid.prefill_adds(self._settings.allowed, widths, situation.context_tokens)
-        alone = factor * added(lump) - own
-        several = factor * added(lump * many) - own
-        expected = np.maximum(seconds + one * alone + more * several - none * own, LEAST_SHARE * seconds)
+        coming = situation.prefill_ratio / lump * self._batches * tokens[:, None]
+        some = -np.expm1(-coming)
+        # Averaged over sizes: the mean one may just fit into a graph that half of them do not fit into. The more lumps
+        # come, the more of them share a step.
+        sizes = sizes[:, None, None] * (lump / float(sizes.mean()) * coming / some)
+        added = self._grid.prefill_adds(self._settings.allowed, widths, situation.context_tokens)(sizes).mean(axis=0)
+        own = coming * lump * self.per_prefill_token
+        expected = np.maximum(seconds + some * self.bias.factor("tokens") * added - own, LEAST_SHARE * seconds)
         return np.asarray(rates * seconds / expected, dtype=np.float64)
 
     def _crowded(self, widths: tuple[float, ...], missing: Floats | None) -> Floats | None:
@@ -244,7 +250,7 @@ def _margins(
     """
     higher = shifted(estimates, 1.0)
     moved = np.log(np.array([expected_tokens(higher, k) or 1.0 for k in allowed]) / np.array(tokens))
-    needed = MARGIN_SIGMAS * np.hypot(moved[:, None] - moved[None, :], timing)
+    needed = np.hypot(MARGIN_SIGMAS * (moved[:, None] - moved[None, :]), TIMING_SIGMAS * timing)
     return np.asarray(np.clip(needed, LEAST_MARGIN, MOST_MARGIN), dtype=np.float64)
 
 
