@@ -97,7 +97,7 @@ def profile_view(raw: Raw) -> ProfileView:
         return ProfileView(namespace, name, key, None, f"spec.{one_line(error)}")
     except InvalidProfileError as error:
         return ProfileView(namespace, name, key, None, str(error))
-    return ProfileView(namespace, name, key, model)
+    return ProfileView(namespace, name, key, model, coverage=spec.provenance.coverage)
 
 
 def pod_view(raw: Raw, report: EngineReport | None, unreachable: str | None) -> PodView:

@@ -117,13 +117,17 @@ class PodView:
 
 @dataclass(frozen=True, slots=True)
 class ProfileView:
-    """One SpeculationProfile. ``latency`` is None when its content was refused; ``invalid`` says why."""
+    """One SpeculationProfile. ``latency`` is None when its content was refused; ``invalid`` says why.
+
+    ``coverage``: what of the planned cells was measured, where the profile says it.
+    """
 
     namespace: str
     name: str
     key: str
     latency: LatencyModel | None
     invalid: str | None = None
+    coverage: str | None = None
 
 
 class JobPhase(StrEnum):
