@@ -20,6 +20,7 @@ from turbospec.fleet.effects import (
 )
 from turbospec.wire.control_document import AcceptancePrior, ControlDocument, ControlMode, PolicyReference, TableRow
 from turbospec.wire.latency import from_model
+from turbospec.wire.objective import from_objective
 from turbospec_operator import manifests
 from turbospec_operator.cluster import (
     CONFIG_MAPS,
@@ -196,6 +197,7 @@ def control_document(effect: PushControl, epoch: int) -> ControlDocument:
         if table is None
         else [TableRow(from_batch=r.from_batch, to_batch=r.to_batch, draft_tokens=r.draft_tokens) for r in table],
         latency=None if effect.latency is None else from_model(effect.latency),
+        objective=from_objective(effect.objective),
         acceptance_prior=[AcceptancePrior(acceptance=p.acceptance, samples=p.samples) for p in effect.prior] or None,
         policy=PolicyReference(
             namespace=effect.policy_namespace, name=effect.policy_name, generation=effect.policy_generation

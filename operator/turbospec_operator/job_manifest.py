@@ -10,8 +10,9 @@ ACTIVE_SECONDS = 2400
 """Loading a model may take half an hour, after which the runner itself gives up and says why; the sweep takes minutes
 more. What has not ended after 40 is stuck."""
 
-KEEP_SECONDS = 3600
-"""How long a finished Job stays for people to look at; its result is harvested within seconds."""
+KEEP_SECONDS = 7200
+"""How long a finished Job stays for people to look at; its result is harvested within seconds. A failed one must
+outlive the pause before the next attempt (``turbospec.fleet.profiling``, an hour at most), which counts from it."""
 
 CONTAINER_FIELDS = (
     "name", "image", "imagePullPolicy", "command", "args", "workingDir", "env", "envFrom", "resources",

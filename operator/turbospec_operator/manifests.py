@@ -36,6 +36,7 @@ def profile(effect: HarvestProfile, measured: Measured, measured_at: float | Non
             measured_at=None if measured_at is None else timestamp(measured_at),
             duration_seconds=result.duration_seconds,
             runtime_version=result.runtime_version,
+            coverage=result.coverage,
         ),
     )
     return {

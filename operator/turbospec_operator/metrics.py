@@ -91,6 +91,8 @@ class Metrics:
             self._draft_tokens.labels(*where).set(sum(lengths) / len(lengths))
         else:
             self._draft_tokens.remove(*where)
+        # Some conditions are only there while they have something to say.
+        self._condition.remove_by_labels({"namespace": status.namespace, "policy": status.name})
         for condition in status.conditions:
             value = {"True": 1, "False": 0}.get(condition.status, -1)
             self._condition.labels(*where, condition.type).set(value)

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from turbospec.control.draft_length import Reason
 from turbospec.control.latency import InvalidProfileError
 from turbospec.fleet.snapshot import (
     EngineLoopMode,
@@ -22,8 +23,9 @@ from turbospec.fleet.snapshot import (
 )
 from turbospec.profiling.codec import CodecError, decode
 from turbospec.wire.control_document import TableRow
-from turbospec.wire.engine_state import EngineState
+from turbospec.wire.engine_state import DecisionState, EngineState
 from turbospec.wire.latency import LatencyDocument, to_model
+from turbospec.wire.objective import to_objective
 from turbospec.wire.profile_result import ProfileResult
 from turbospec.wire.speculation_policy import SpeculationPolicySpec
 from turbospec.wire.speculation_profile import SpeculationProfileSpec
@@ -31,6 +33,8 @@ from turbospec_operator import names
 from turbospec_operator.wording import one_line
 
 Raw = Mapping[str, Any]
+
+_BY_PREDICTION = frozenset({Reason.HIGHEST_GOODPUT, Reason.HYSTERESIS, Reason.NO_PROFILE, Reason.UNATTAINABLE})
 
 MAX_TEXT = 512
 """Characters of other programs' messages that we repeat."""
@@ -68,6 +72,7 @@ def policy_view(raw: Raw) -> PolicyView:
         return replace(view, invalid=spec)
     return replace(
         view,
+        objective=to_objective(spec.objective),
         match_labels=tuple(sorted(spec.selector.match_labels.items())),
         mode=Mode(spec.mode),
         loop=EngineLoopMode(spec.engine.loop),
@@ -92,7 +97,7 @@ def profile_view(raw: Raw) -> ProfileView:
         return ProfileView(namespace, name, key, None, f"spec.{one_line(error)}")
     except InvalidProfileError as error:
         return ProfileView(namespace, name, key, None, str(error))
-    return ProfileView(namespace, name, key, model)
+    return ProfileView(namespace, name, key, model, coverage=spec.provenance.coverage)
 
 
 def pod_view(raw: Raw, report: EngineReport | None, unreachable: str | None) -> PodView:
@@ -160,7 +165,15 @@ def engine_report(state: EngineState) -> EngineReport:
         unsupported_message=state.unsupported.message if state.unsupported else "",
         applied_overlay=state.applied.overlay if state.applied else False,
         draft_yield=tuple(each.draft_yield for each in state.acceptance),
+        unattainable=_unattainable(state.decision),
     )
+
+
+def _unattainable(decision: DecisionState | None) -> bool | None:
+    """Whether the engine loop found no K that meets its objective; only where it went by predictions can it tell."""
+    if decision is None or decision.reason not in _BY_PREDICTION:
+        return None
+    return decision.reason == Reason.UNATTAINABLE
 
 
 def _draft_tokens(table: Sequence[TableRow], decodes: int) -> int | None:

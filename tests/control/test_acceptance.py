@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.control.stepwise import feed
 from turbospec.control.acceptance import AcceptanceEstimator, Prior
 
 
@@ -41,8 +42,7 @@ def drafts(
 
 def learn(estimator: AcceptanceEstimator, steps: int, requests: int, k: int, acceptance: list[float]) -> None:
     rng = random.Random(steps + requests)  # noqa: S311  # seeded, no secret
-    for _ in range(steps):
-        estimator.observe(drafts(rng, requests, k, acceptance))
+    feed(estimator, (drafts(rng, requests, k, acceptance) for _ in range(steps)))
 
 
 def acceptance_of(estimator: AcceptanceEstimator) -> list[float]:
@@ -54,8 +54,7 @@ def acceptance_of(estimator: AcceptanceEstimator) -> list[float]:
 def test_nothing_observed_is_unknown_and_steps_without_drafts_stay_unknown() -> None:
     """Zero drafts is unknown, neither 0 nor 1."""
     estimator = AcceptanceEstimator(4)
-    for _ in range(100):
-        estimator.observe(NOTHING)
+    feed(estimator, [NOTHING] * 100)
     assert all(e.acceptance is None and e.draft_yield is None and e.samples == 0 for e in estimator.estimate())
 
 
@@ -70,10 +69,8 @@ def test_acceptance_is_conditional_by_position() -> None:
 def test_samples_count_not_steps() -> None:
     """One step of 200 requests outweighs ten steps of one request."""
     estimator = AcceptanceEstimator(4)
-    for _ in range(9):
-        estimator.observe(Counts(1, 1, (1, 0, 0, 0), (0, 0, 0, 0)))
-    # Below the sample threshold of a block, so that no change of text is suspected between them.
-    estimator.observe(Counts(1, 50, (50, 0, 0, 0), (50, 0, 0, 0)))
+    # In one block, so that no change of text is suspected between them.
+    estimator.learn([Counts(1, 1, (1, 0, 0, 0), (0, 0, 0, 0))] * 9 + [Counts(1, 50, (50, 0, 0, 0), (50, 0, 0, 0))])
     assert acceptance_of(estimator)[0] == pytest.approx(50 / 59, abs=0.01)
 
 
@@ -81,8 +78,7 @@ def test_yield_is_apart_from_acceptance() -> None:
     """Drafts that are not found lower the yield of their position, not the acceptance of it or of deeper ones."""
     rng = random.Random(5)  # noqa: S311  # seeded, no secret
     estimator = AcceptanceEstimator(4)
-    for _ in range(400):
-        estimator.observe(drafts(rng, 16, 4, [0.8] * 4, [0.5, 0.9, 0.9, 0.9]))
+    feed(estimator, (drafts(rng, 16, 4, [0.8] * 4, [0.5, 0.9, 0.9, 0.9]) for _ in range(400)))
     estimates = estimator.estimate()
     assert acceptance_of(estimator) == pytest.approx([0.8] * 4, abs=0.08)
     yields = [e.draft_yield for e in estimates]
@@ -93,8 +89,7 @@ def test_yield_counts_only_requests_asked_for_a_draft_that_long() -> None:
     """Steps at K = 1 say nothing of the yield of position 1."""
     rng = random.Random(6)  # noqa: S311  # seeded, no secret
     estimator = AcceptanceEstimator(4)
-    for step in range(200):
-        estimator.observe(drafts(rng, 8, 1 if step % 2 else 3, [0.7] * 4))
+    feed(estimator, (drafts(rng, 8, 1 if step % 2 else 3, [0.7] * 4) for step in range(200)))
     assert [e.draft_yield for e in estimator.estimate()] == [1.0, 1.0, 1.0, 1.0]
 
 
@@ -143,10 +138,7 @@ def test_one_probe_burst_shows_a_return_of_acceptance() -> None:
     """After long K = 0, eight drafts suffice to tell 0.9 from 0.05."""
     estimator = AcceptanceEstimator(4)
     learn(estimator, 200, 8, 1, [0.05] * 4)
-    for _ in range(500):
-        estimator.observe(NOTHING)
-    estimator.observe(Counts(1, 8, (8, 0, 0, 0), (7, 0, 0, 0)))
-    estimator.fold()
+    feed(estimator, [*[NOTHING] * 500, Counts(1, 8, (8, 0, 0, 0), (7, 0, 0, 0))])
     assert acceptance_of(estimator)[0] > 0.6
 
 
@@ -154,10 +146,8 @@ def test_a_change_of_yield_is_seen_too() -> None:
     """A drafter that starts finding drafts is believed at once."""
     rng = random.Random(9)  # noqa: S311  # seeded, no secret
     estimator = AcceptanceEstimator(4)
-    for _ in range(300):
-        estimator.observe(drafts(rng, 4, 3, [0.9] * 4, [0.02, 1, 1, 1]))
-    for _ in range(20):
-        estimator.observe(drafts(rng, 4, 3, [0.9] * 4, [0.9, 1, 1, 1]))
+    feed(estimator, (drafts(rng, 4, 3, [0.9] * 4, [0.02, 1, 1, 1]) for _ in range(300)))
+    feed(estimator, (drafts(rng, 4, 3, [0.9] * 4, [0.9, 1, 1, 1]) for _ in range(20)))
     first = estimator.estimate()[0]
     assert first.draft_yield == pytest.approx(0.9, abs=0.15)
 
@@ -167,8 +157,7 @@ def test_misses_of_one_step_are_one_event() -> None:
     estimator = AcceptanceEstimator(4)
     learn(estimator, 300, 8, 3, [0.8] * 4)
     before = estimator.estimate()
-    estimator.observe(Counts(3, 16, (0, 0, 0, 0), (0, 0, 0, 0)))
-    estimator.fold()
+    estimator.learn([Counts(3, 16, (0, 0, 0, 0), (0, 0, 0, 0))])
     after = estimator.estimate()
     assert estimator.changes == 0
     assert after[0].draft_yield is not None
@@ -180,8 +169,7 @@ def test_a_drafter_that_stops_finding_drafts_leaves_acceptance_known() -> None:
     """The yield is learnt anew; what is drafted is accepted as before."""
     estimator = AcceptanceEstimator(4)
     learn(estimator, 300, 8, 3, [0.8] * 4)
-    for _ in range(40):
-        estimator.observe(Counts(3, 8, (0, 0, 0, 0), (0, 0, 0, 0)))
+    feed(estimator, [Counts(3, 8, (0, 0, 0, 0), (0, 0, 0, 0))] * 40)
     first = estimator.estimate()[0]
     assert estimator.changes == 1
     assert first.draft_yield is not None
@@ -237,8 +225,7 @@ def test_an_impossible_prior_is_refused_and_changes_nothing(entry: Prior) -> Non
 def test_contradictory_counts_are_ignored_and_counted(record: Counts) -> None:
     """accepted > drafted, counts that rise with depth, NaN: nothing is learnt."""
     estimator = AcceptanceEstimator(4)
-    estimator.observe(record)
-    estimator.fold()
+    estimator.learn([record])
     assert estimator.ignored == 1
     assert estimator.estimate()[0].acceptance is None
 
@@ -279,8 +266,7 @@ plausible_counts = st.builds(
 def test_estimates_stay_within_bounds(records: list[Counts]) -> None:
     """Whatever is observed: rates in [0, 1], yields that do not rise with depth, samples not negative."""
     estimator = AcceptanceEstimator(4)
-    for record in records:
-        estimator.observe(record)
+    feed(estimator, records)
     assert estimator.ignored == 0
     last_yield = 1.0
     for estimate in estimator.estimate():
@@ -293,11 +279,10 @@ def test_estimates_stay_within_bounds(records: list[Counts]) -> None:
 
 @given(st.permutations(range(9)), st.lists(plausible_counts, min_size=9, max_size=9))
 def test_the_order_within_a_block_does_not_matter(order: list[int], records: list[Counts]) -> None:
-    """Pooled sums: any order of the steps that are folded together gives the same estimate."""
+    """Pooled sums: any order of the steps that are learnt together gives the same estimate."""
     forward, shuffled = AcceptanceEstimator(4), AcceptanceEstimator(4)
-    for i in range(9):
-        forward.observe(records[i])
-        shuffled.observe(records[order[i]])
+    forward.learn(records)
+    shuffled.learn([records[i] for i in order])
     for one, other in zip(forward.estimate(), shuffled.estimate(), strict=True):
         assert one.acceptance == pytest.approx(other.acceptance)
         assert one.draft_yield == pytest.approx(other.draft_yield)

@@ -98,6 +98,14 @@ GOOD_POLICIES = {
     "mtp": policy(speculation={"method": "mtp"}),
     "pinned": policy(speculation={"draftTokens": [5]}),
     "audit": policy(mode="Advise", engine={"container": "vllm", "loop": "Table"}, profiling={"source": "Existing"}),
+    "ceilings": policy(
+        objective={
+            "timePerOutputToken": {"milliseconds": 50},
+            "timeToFirstToken": {"milliseconds": 2000, "percentile": 99},
+        }
+    ),
+    "one ceiling": policy(objective={"timeToFirstToken": {"milliseconds": 1}, "timePerOutputToken": None}),
+    "no ceiling": policy(objective={}),
     "null is absent": policy(speculation={"method": None, "model": None}),
 }
 
@@ -118,6 +126,10 @@ def test_defaults_are_written_out(api: ApiServer) -> None:
         "speculation": {"draftTokens": [0, 1, 3, 7]},
         "profiling": {"source": "Job"},
     }
+
+
+def _ceiling(**ceiling: Any) -> Object:
+    return policy(objective={"timePerOutputToken": ceiling})
 
 
 BAD_POLICIES: dict[str, tuple[Object, str]] = {
@@ -153,6 +165,28 @@ BAD_POLICIES: dict[str, tuple[Object, str]] = {
         "selector.matchLabels holds a value that no label can have",
     ),
     "empty selector": (policy(selector={"matchLabels": {}}), "spec.selector.matchLabels"),
+    "no time per output token": (
+        _ceiling(milliseconds=0),
+        "milliseconds must be 1 to 3600000: write the ceiling as a whole number",
+    ),
+    "half a millisecond": (
+        _ceiling(milliseconds=0.5),
+        'spec.objective.timePerOutputToken.milliseconds in body must be of type integer: "number"',
+    ),
+    "a time in words": (_ceiling(milliseconds="50ms"), "milliseconds in body must be of type integer"),
+    "a ceiling without a time": (
+        policy(objective={"timeToFirstToken": {"percentile": 90}}),
+        "spec.objective.timeToFirstToken.milliseconds: Required value",
+    ),
+    "percentile 0": (
+        _ceiling(milliseconds=50, percentile=0),
+        "percentile must be 1 to 99: write 90",
+    ),
+    "percentile 101": (
+        _ceiling(milliseconds=50, percentile=101),
+        "spec.objective.timePerOutputToken.percentile: Invalid value: 101",
+    ),
+    "percentile as a share": (_ceiling(milliseconds=50, percentile=0.9), "percentile in body must be of type integer"),
     "unknown mode": (policy(mode="On"), 'supported values: "Enforce", "Advise", "Paused"'),
     "misspelt field": (policy(modes="Enforce"), 'unknown field "spec.modes"'),
 }

@@ -12,8 +12,9 @@ from turbospec.control.engine_loop import LoopLimits, LoopSettings
 from turbospec.engine.controller import FENCE_SECONDS, DocumentController
 from turbospec.engine.documents import DocumentStore, dense_table, table_rows
 from turbospec.engine.refusals import RequestRefusedError
-from turbospec.wire.control_document import ControlDocument, ControlMode, ObjectiveDocument, TableRow
+from turbospec.wire.control_document import ControlDocument, ControlMode, TableRow
 from turbospec.wire.engine_state import Unsupported
+from turbospec.wire.objective import ObjectiveDocument
 
 LIMITS = LoopLimits(max_num_seqs=8, max_draft_tokens=5, engine_allowed=(0, 1, 3, 5))
 

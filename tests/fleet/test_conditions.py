@@ -82,14 +82,14 @@ CASES: dict[str, tuple[FleetSnapshot, str, str, str, list[str]]] = {
         "Profiled",
         "False",
         "ProfilingFailed",
-        ["OOMKilled", "Attempt 2 of 3", "08:00:30 UTC"],
+        ["OOMKilled", "Attempt 2 starts at 08:00:30 UTC", "kubectl logs job/", "kubectl delete job -n team"],
     ),
     "left no result": (
-        fleet(jobs=(job(phase=JobPhase.SUCCEEDED, attempt=3, finished_seconds=0.0),)),
+        fleet(jobs=(job(phase=JobPhase.SUCCEEDED, attempt=3, finished_seconds=snapshot().now_seconds),)),
         "Profiled",
         "False",
         "ProfilingFailed",
-        ["no result", "kubectl delete job -n team"],
+        ["no result", "Attempt 4 starts at 08:08:00 UTC"],
     ),
     "missing": (
         fleet(policy_changes={"profile_source": ProfileSource.EXISTING}),
@@ -146,6 +146,13 @@ CASES: dict[str, tuple[FleetSnapshot, str, str, str, list[str]]] = {
         ["StaleEpoch", "last good one"],
     ),
     "pinned": (fleet(policy_changes={"draft_tokens": (3,)}), "Profiled", "Unknown", "NotNeeded", ["K=3"]),
+    "profiled in part": (
+        fleet(profiles=(profile(coverage="24 of 33 cells, none at batch 128, 256"),)),
+        "Profiled",
+        "True",
+        "ProfileReady",
+        [f"profile-{KEY}", "24 of 33 cells, none at batch 128, 256"],
+    ),
     "profiled": (fleet(profiles=(profile(),)), "Profiled", "True", "ProfileReady", [f"profile-{KEY}"]),
 }
 
@@ -177,7 +184,9 @@ def test_every_status_is_well_formed(case: str) -> None:
     assert found.observed_generation == 1
 
 
-@pytest.mark.parametrize("case", [name for name in CASES if name not in ("profiled", "refused", "pinned")])
+@pytest.mark.parametrize(
+    "case", [name for name in CASES if name not in ("profiled", "profiled in part", "refused", "pinned")]
+)
 def test_nothing_but_a_waiting_document_is_pushed_where_control_fails(case: str) -> None:
     """Serving never suffers: engines that cannot be controlled get no document that decides anything."""
     effects, _ = decide(CASES[case][0], FleetMemory())

@@ -9,6 +9,7 @@ from tests.fleet.builders import KEY, NOW, conditions, job, jobs, pod, policy, p
 from turbospec.fleet.decide import FleetMemory, decide
 from turbospec.fleet.effects import HarvestProfile
 from turbospec.fleet.memory import forget
+from turbospec.fleet.profiling import MAX_RETRY_SECONDS, retry_pause_seconds
 from turbospec.fleet.snapshot import JobPhase, Mode, ProfileSource
 
 
@@ -101,7 +102,15 @@ def test_most_urgent_standing_of_a_kind_is_shown() -> None:
 
 
 def test_job_without_an_end_time_is_retried() -> None:
-    """An end that nobody wrote down counts as long ago: attempts are bounded anyway."""
+    """An end that nobody wrote down counts as long ago, or as when the Job was asked for."""
     failed = job(phase=JobPhase.FAILED, failure="evicted")
     effects, _ = decide(snapshot(jobs=(failed,)), FleetMemory())
     assert [effect.attempt for effect in jobs(effects)] == [2]
+
+
+@pytest.mark.parametrize(
+    ("attempt", "seconds"), [(0, 7.5), (1, 30), (2, 120), (4, 1920), (5, 3600), (6, 3600), (10**9, 3600)]
+)
+def test_pauses_grow_up_to_a_cap(attempt: int, seconds: float) -> None:
+    """Whatever an edited annotation says."""
+    assert retry_pause_seconds(attempt) == seconds <= MAX_RETRY_SECONDS

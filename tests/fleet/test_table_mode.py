@@ -9,6 +9,7 @@ from tests.fleet.builders import LADDER, MODEL, NOW, pod, policy, profile, pushe
 from tests.fleet.world import ROUND_SECONDS, Engine, World
 from turbospec.control.acceptance import PositionEstimate
 from turbospec.control.latency import LatencyModel, MeasuredCell, build_latency_model
+from turbospec.control.objective import Objective
 from turbospec.fleet.effects import TableRange
 from turbospec.fleet.memory import EngineMemory
 from turbospec.fleet.snapshot import EngineLoopMode
@@ -96,13 +97,14 @@ def test_small_gain_does_not_change_a_table() -> None:
     """The K in force stays while another promises less than the margin more, and goes when it promises more."""
     memory = EngineMemory("engine-1", NOW, context_tokens=512.0, table=(TableRange(1, 65536, 3),))
     edge = 14
-    table = choose_table(MODEL, [PositionEstimate(0.9, None, 99.0)] * 7, LADDER, report(), memory)
-    fresh = choose_table(MODEL, [PositionEstimate(0.9, None, 99.0)] * 7, LADDER, report(), _without_table(memory))
-    assert table is not None
+    known = [PositionEstimate(0.9, None, 99.0)] * 7
+    kept = choose_table(MODEL, known, LADDER, report(), memory, objective=Objective())
+    fresh = choose_table(MODEL, known, LADDER, report(), _without_table(memory), objective=Objective())
+    assert kept is not None
     assert fresh is not None
-    assert draft_tokens_at(fresh, edge) == 7
-    assert draft_tokens_at(table, edge) == 3
-    assert draft_tokens_at(table, 1) == 7
+    assert draft_tokens_at(fresh.table, edge) == 7
+    assert draft_tokens_at(kept.table, edge) == 3
+    assert draft_tokens_at(kept.table, 1) == 7
 
 
 def _without_table(memory: EngineMemory) -> EngineMemory:
@@ -173,8 +175,8 @@ def test_handful_of_drafts_makes_no_first_table() -> None:
     """Three drafts say nothing, thirty do."""
     memory = EngineMemory("engine-1", NOW)
     known = [PositionEstimate(0.9, None, trials) for trials in (3.0, 30.0) for _ in range(7)]
-    assert choose_table(MODEL, known[:7], LADDER, report(), memory) is None
-    assert choose_table(MODEL, known[7:], LADDER, report(), memory) is not None
+    assert choose_table(MODEL, known[:7], LADDER, report(), memory, objective=Objective()) is None
+    assert choose_table(MODEL, known[7:], LADDER, report(), memory, objective=Objective()) is not None
 
 
 @pytest.mark.parametrize("batch", [4, 13, 15, 105])

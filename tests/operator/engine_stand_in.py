@@ -16,6 +16,7 @@ class EngineStandIn:
         self.token = token
         self.port = 0
         self.load: dict[str, Any] = {}
+        self.decision: dict[str, Any] | None = None
         self.documents: list[ControlDocument] = []
         self.refusal: tuple[int, dict[str, str]] | None = None
         self.state_body: bytes | None = None
@@ -53,6 +54,7 @@ class EngineStandIn:
         if self.state_body is not None:
             return web.Response(body=self.state_body, content_type="application/json")
         state = engine_state(**self.load)
+        state["decision"] = self.decision
         if self.documents:
             last = self.documents[-1]
             state["applied"] = {"id": last.id, "epoch": last.epoch, "mode": last.mode.value, "step": 1}

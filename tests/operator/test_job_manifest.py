@@ -6,6 +6,7 @@ import pytest
 
 from tests.operator.samples import engine_pod
 from turbospec.fleet.effects import CreateProfilingJob
+from turbospec.fleet.profiling import MAX_RETRY_SECONDS
 from turbospec_operator.job_manifest import ManifestError, profiling_job
 
 EFFECT = CreateProfilingJob(
@@ -175,12 +176,17 @@ def test_the_job_runs_once_on_the_same_node_and_goes_with_its_policy() -> None:
     spec = job["spec"]["template"]["spec"]
     assert spec["nodeSelector"] == {"kubernetes.io/hostname": "node-1"}
     assert (spec["restartPolicy"], job["spec"]["backoffLimit"]) == ("Never", 0)
-    assert (job["spec"]["activeDeadlineSeconds"], job["spec"]["ttlSecondsAfterFinished"]) == (2400, 3600)
+    assert (job["spec"]["activeDeadlineSeconds"], job["spec"]["ttlSecondsAfterFinished"]) == (2400, 7200)
     assert spec["containers"][0]["terminationMessagePolicy"] == "File"
     assert job["metadata"]["name"] == EFFECT.name
     assert job["metadata"]["annotations"] == {"turbospec.io/attempt": "2"}
     (owner,) = job["metadata"]["ownerReferences"]
     assert (owner["kind"], owner["uid"], owner["blockOwnerDeletion"]) == ("SpeculationPolicy", "uid-1", False)
+
+
+def test_a_failed_job_outlives_the_longest_pause_before_the_next() -> None:
+    """The newest Job says which attempt it was: without it the pauses would start anew."""
+    assert build(rich_pod())["spec"]["ttlSecondsAfterFinished"] >= 1.5 * MAX_RETRY_SECONDS
 
 
 def test_the_live_pod_is_not_changed() -> None:

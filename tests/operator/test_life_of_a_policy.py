@@ -8,6 +8,7 @@ from tests.operator import shop
 from tests.operator.engine_stand_in import EngineStandIn
 from tests.operator.operator_process import OperatorProcess, eventually
 from tests.operator.samples import KEY, policy
+from tests.support.apiserver import ApiServer
 from turbospec_operator.cluster import CONFIG_MAPS, EVENTS, JOBS, LEASES, POLICIES, SECRETS, Cluster, Raw
 from turbospec_operator.tokens import engine_token
 
@@ -69,6 +70,43 @@ async def test_a_policy_leads_from_pods_to_a_profile_to_controlled_engines(
             if each["metadata"]["name"].startswith("turbospec-runtime-")
         ]  # fmt: skip
         assert runtime["immutable"] is True
+
+
+async def test_an_objective_reaches_the_engines_and_what_they_make_of_it_the_status(
+    api_with_crds: ApiServer, cluster: Cluster, namespace: str, operator_process: OperatorProcess
+) -> None:
+    """An edit of the ceilings is another document; no K that meets them is a condition, and the series of one."""
+    async with EngineStandIn() as engine:
+        engine.decision = {"draftTokens": 1, "reason": "Unattainable", "bounding": "Objective"}
+        await shop.add_engine(cluster, namespace, "chat-1", engine)
+        ceilings = {"timePerOutputToken": {"milliseconds": 50, "percentile": 95}}
+        await cluster.create(POLICIES, namespace, policy(namespace, objective=ceilings))
+        operator_process.start()
+
+        async def said() -> Raw | None:
+            status = await shop.policy_status(cluster, namespace)
+            condition = shop.condition(status, "ObjectiveAttainable")
+            return dict(condition) if condition.get("status") == "False" else None
+
+        condition = await eventually("the objective in the conditions", said, operator_process)
+        assert "1/1 engines find no K that meets 50 ms per output token (p95)" in condition["message"]
+        first = engine.documents[-1]
+        assert first.objective is not None
+        assert first.objective.model_dump(by_alias=True, exclude_none=True) == ceilings
+        _, metrics = operator_process.get("/metrics")
+        assert 'condition="ObjectiveAttainable"' in metrics
+
+        gone = '{"spec": {"objective": null}}'
+        api_with_crds.kubectl("patch", "specpol", "chat", "-n", namespace, "--type=merge", "-p", gone)
+
+        async def freed() -> bool:
+            status = await shop.policy_status(cluster, namespace)
+            return engine.documents[-1].objective is None and not shop.condition(status, "ObjectiveAttainable")
+
+        await eventually("a document without ceilings", freed, operator_process)
+        assert engine.documents[-1].id != first.id
+        _, metrics = operator_process.get("/metrics")
+        assert 'condition="ObjectiveAttainable"' not in metrics
 
 
 async def test_an_operator_killed_after_the_job_was_created_repeats_nothing(

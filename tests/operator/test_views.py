@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 
 from tests.operator.samples import IDENTITY, KEY, engine_pod, engine_state, policy, profile_result
+from turbospec.control.draft_length import Reason
+from turbospec.control.objective import Objective
 from turbospec.fleet.effects import HarvestProfile
 from turbospec.fleet.snapshot import JobPhase, Mode
 from turbospec.profiling.codec import encode, encode_failure
@@ -19,10 +21,11 @@ def stored(raw: dict[str, Any]) -> dict[str, Any]:
     return raw
 
 
-def profile() -> dict[str, Any]:
+def profile(coverage: str | None = None) -> dict[str, Any]:
     """The profile that the operator itself would write."""
     effect = HarvestProfile("shop", "turbospec-profile-x", f"profile-{KEY}")
-    return manifests.profile(effect, Measured(profile_result(), "node-1", "vllm:1"), 1_700_000_000.0)
+    result = profile_result().model_copy(update={"coverage": coverage})
+    return manifests.profile(effect, Measured(result, "node-1", "vllm:1"), 1_700_000_000.0)
 
 
 def job(*conditions: dict[str, str]) -> dict[str, Any]:
@@ -64,6 +67,14 @@ def test_a_policy_is_read_in_the_fleets_terms() -> None:
     assert view.invalid is None
 
 
+def test_an_objective_is_read_in_seconds() -> None:
+    """Without one there is no ceiling."""
+    ceilings = {"timePerOutputToken": {"milliseconds": 50, "percentile": 95}}
+    view = views.policy_view(stored(policy("shop", objective=ceilings)))
+    assert view.objective == Objective(time_per_output_token_seconds=0.05, time_per_output_token_percentile=95)
+    assert views.policy_view(stored(policy("shop"))).objective.empty
+
+
 @pytest.mark.parametrize(
     ("spec", "named"),
     [
@@ -71,6 +82,10 @@ def test_a_policy_is_read_in_the_fleets_terms() -> None:
         ({"selector": {"matchLabels": {"app": "chat"}}, "mode": "Sometimes"}, "spec.mode"),
         ({"selector": {"matchLabels": {"app": "chat"}}, "speculation": {"draftTokens": ["x"]}}, "draftTokens"),
         ({"selector": {"matchLabels": {"app": "chat"}}, "newField": 1}, "newField"),
+        (
+            {"selector": {"matchLabels": {"app": "chat"}}, "objective": {"timeToFirstToken": {"milliseconds": 0}}},
+            "spec.objective.timeToFirstToken.milliseconds",
+        ),
     ],
 )
 def test_an_unreadable_policy_governs_nothing_and_names_the_field(spec: dict[str, Any], named: str) -> None:
@@ -90,6 +105,14 @@ def test_a_harvested_profile_is_read_back_as_the_model_that_was_measured() -> No
     assert (view.name, view.key, view.invalid) == (f"profile-{KEY}", KEY, None)
     assert view.latency is not None
     assert view.latency.step_seconds(decodes=4, draft_tokens=3, kv_tokens=1024) == pytest.approx(0.00532)
+
+
+@pytest.mark.parametrize("coverage", ["24 of 33 cells, none at batch 128, 256", None])
+def test_a_profile_says_what_of_its_grid_was_measured(coverage: str | None) -> None:
+    """From the result through the resource to the policy's condition; older results say nothing."""
+    raw = profile(coverage)
+    assert raw["spec"]["provenance"].get("coverage") == coverage
+    assert views.profile_view(raw).coverage == coverage
 
 
 @pytest.mark.parametrize(
@@ -169,6 +192,31 @@ def test_a_report_carries_counts_acceptance_and_limits() -> None:
     assert (report.applied_id, report.applied_epoch, report.applied_overlay) == (None, None, False)
     assert report.counts.accepted == (80, 70, 60, 50, 40)
     assert (report.acceptance, report.draft_yield, report.acceptance_samples) == ((0.8,), (1.0,), (200.0,))
+
+
+@pytest.mark.parametrize(
+    ("reason", "wanted"),
+    [
+        (None, None),
+        (Reason.UNATTAINABLE, True),
+        (Reason.HIGHEST_GOODPUT, False),
+        (Reason.HYSTERESIS, False),
+        (Reason.NO_PROFILE, False),
+        (Reason.PROBE, None),
+        (Reason.TABLE, None),
+        (Reason.ONLY_ALLOWED, None),
+        (Reason.STARTUP_TABLE, None),
+        (Reason.NO_ACCEPTANCE, None),
+        (Reason.NO_LATENCY_MODEL, None),
+        ("OfALaterVersion", None),
+    ],
+)
+def test_an_engine_that_did_not_predict_says_nothing_of_its_objective(reason: str | None, wanted: bool | None) -> None:
+    """Unknown is neither met nor missed."""
+    state = engine_state()
+    if reason is not None:
+        state["decision"] = {"draftTokens": 1, "reason": str(reason)}
+    assert views.engine_report(EngineState.model_validate(state)).unattainable is wanted
 
 
 def test_a_job_with_a_sound_result_is_harvestable() -> None:

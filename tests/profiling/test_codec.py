@@ -47,6 +47,7 @@ results = st.fixed_dictionaries(
         "kv_cache_tokens": st.integers(0, 10**9),
         "duration_seconds": st.integers(0, 10**6),
         "runtime_version": texts,
+        "coverage": st.none() | texts,
     }
 ).map(ProfileResult.model_validate)
 
@@ -77,6 +78,16 @@ def grid_result(batches: list[int], contexts: list[int], draft_tokens: list[int]
         duration_seconds=180, runtime_version="0.1.0",
     )  # fmt: skip
 
+
+WITHOUT_COVERAGE = (
+    "turbospec-profile/1 a273f2e0 498 c-o~>O>dk)4E-ysIa|?qhWUV7qe@K<?Xj2D3eAFdK>-F0L)tXTf3Mk8+a%Z6vIO"
+    "??v!CHv^es)f&rhOy7F|f~uaHPo;yka_kDvEn@4xKsP|BT`-)?tzx8Jn@kwZFDW>EN~F;|<yDN|yy<0p;DM#^1mnTx`Cplwx"
+    "}&izC+FT9SdbJ<k3`DxxH9#2CI8SSQsrX{9&4k-)+4fWFh*$^mRt`v`ymOf6Ll{Z@5$gR}Hp{?VZYf5Qrr!@B5FDi{79v<r^"
+    "G#%ABJ}|wg3M1KA@|r?ss(PU&PAyl^b2_d39me;AkmrDCXc#V=A46_BQSA|4-M{*QA#uv|J6~t*QF++Hpt{6|_rt%-|8J0B;"
+    "7u@KPIO{9Zz1oTA!Fa9c$Kkth1I&y;H9xrNkHpLg$4{KOR1nV&N*wLM57F9aIVzWI<V4vS7;_&!Z;6f5ugD*Xa|J?Re~-+At"
+    "-y`v!8nY`S!+pQ{v^M3MER-54u#gfGweovX`1Ku#ocb@)z7r;s5"
+)
+"""Four points of ``grid_result`` as the first release of the codec wrote them."""
 
 LARGE = grid_result([1, 2, 4, 8, 16, 32, 64, 128], [128, 512, 1024, 2048, 4096, 8192, 16384, 32768], [0, 1, 3, 5, 6, 7])
 
@@ -116,6 +127,24 @@ def test_overflow_drops_whole_points_and_rounds_to_three_digits(limit: int) -> N
     for cell in back.cells:
         want = exact[cell.batch, cell.context_tokens, cell.draft_tokens]
         assert abs(cell.microseconds - want) <= 0.005 * want
+
+
+@pytest.mark.parametrize("limit", [1000, 1400])
+def test_dropped_points_are_said(limit: int) -> None:
+    """A profile with fewer points than were measured says how many it holds, within the bound of its line."""
+    for line in ("64 of 66 cells, none at batch 256", "x" * 200):
+        back = decode(encode(LARGE.model_copy(update={"coverage": line}), limit))
+        kept = {(c.batch, c.context_tokens) for c in back.cells}
+        assert len(kept) < 64
+        assert back.coverage == f"{line}; room for {len(kept)}"[:200]
+
+
+def test_a_message_of_a_runtime_that_says_nothing_of_coverage_is_read() -> None:
+    """Pods keep the runtime that they were injected with: their results stay as they were."""
+    result = decode(WITHOUT_COVERAGE)
+    assert result == grid_result([1, 8], [128, 512], [0, 5])
+    assert result.coverage is None
+    assert len(encode(result)) <= len(WITHOUT_COVERAGE) + 8, "a reader of that release refuses fields it does not know"
 
 
 def test_digits_go_before_points() -> None:

@@ -53,6 +53,8 @@ def test_recovers_the_step_times_of_the_engine(tmp_path: Path, monkeypatch: pyte
     assert result.hold_out_error_permille <= 20
     assert result.identity == IDENTITY
     assert result.kv_cache_tokens == engine.kv_cache_tokens
+    assert result.coverage is not None
+    assert result.coverage.startswith(f"{len(points)} of ")
 
 
 def test_prompts_that_run_together_share_no_prefix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

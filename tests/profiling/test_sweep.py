@@ -9,6 +9,7 @@ from turbospec.control.step import StepRecord
 from turbospec.profiling.grid import CellPlan
 from turbospec.profiling.measure import CellError, Meter
 from turbospec.profiling.sweep import FEWEST_CELLS, MOST_VISITS, Sweep
+from turbospec.wire.profile_result import MAX_COVERAGE
 
 PLANS = [CellPlan(batch, 128, 64) for batch in (1, 2, 4, 8, 16, 32)]
 KS = (0, 3)
@@ -86,6 +87,37 @@ def test_a_hopelessly_slow_machine_ends_at_twice_the_time() -> None:
     meter = StubMeter(seconds_per_round=90.0)
     run(meter, 100.0)
     assert 200.0 <= meter.now <= 290.0
+
+
+def test_what_there_was_no_time_for_is_said() -> None:
+    """How many of the planned cells, and the batches without any; nothing more where all were measured."""
+    assert run(StubMeter(seconds_per_round=1.0), 240.0).coverage() == "6 of 6 cells"
+    sweep = run(StubMeter(seconds_per_round=30.0), 100.0)
+    assert sweep.coverage() == "4 of 6 cells, none at batch 16, 32"
+    refusing = run(StubMeter(seconds_per_round=1.0, refused=frozenset({4})), 240.0)
+    assert refusing.coverage() == "5 of 6 cells, none at batch 4"
+
+
+def test_a_batch_with_one_context_measured_is_not_missing() -> None:
+    """The count tells of the other."""
+    meter = StubMeter(seconds_per_round=1.0)
+    plans = [*PLANS, CellPlan(32, 1024, 64)]
+    sweep = Sweep(cast(Meter, meter), plans, KS, 12.0, clock=lambda: meter.now)
+    sweep.run()
+    assert sweep.coverage() == "6 of 7 cells"
+
+
+def test_coverage_is_one_short_line_whatever_is_missing() -> None:
+    """It travels in a termination message and in a column of kubectl."""
+    plans = [CellPlan(batch, 128, 64) for batch in range(1000, 1200)]
+    meter = StubMeter(seconds_per_round=1.0, refused=frozenset(range(1000, 1200)))
+    sweep = Sweep(cast(Meter, meter), plans, KS, 240.0, clock=lambda: meter.now)
+    sweep.run()
+    said = sweep.coverage()
+    assert said.startswith("0 of 200 cells, none at batch 1000, 1001, ")
+    assert said.endswith(" and 188 more")
+    assert said.isascii()
+    assert len(said) <= MAX_COVERAGE - len("; room for 9999")
 
 
 def test_a_refused_cell_is_passed_over_and_remembered() -> None:

@@ -8,8 +8,6 @@ from typing import Any
 from turbospec.control.change import Change, find_change
 from turbospec.control.counts import DraftCounts, EventCounts, pool
 
-BLOCK_STEPS = 10
-"""Steps that ``observe`` folds into the memory together; also the resolution of change detection."""
 RECENT_BLOCKS = 16
 """Blocks kept apart from the long memory, each boundary between them a candidate for the moment of a change."""
 HALF_LIFE_STEPS = 1000
@@ -82,26 +80,16 @@ class AcceptanceEstimator:
         self._prior = EventCounts.zero(max_draft_tokens)
         # What was counted before each recent block since the last restart of the counting, and up to now.
         self._sums = [EventCounts.zero(max_draft_tokens)]
-        self._pending: list[DraftCounts] = []
         self._steps = 0
         self._last_seen: list[int | None] = [None] * max_draft_tokens
         # logit(acceptance_j) - logit(acceptance_(j-1)): what a position that is not drafted shares with its neighbour.
         self._shape = [0.0] * max_draft_tokens
 
-    def observe(self, record: DraftCounts) -> None:
-        """Take in one step; steps without drafts only age the evidence. Contradictory counts are ignored."""
-        self._pending.append(record)
-        if len(self._pending) >= BLOCK_STEPS:
-            self.fold()
-
-    def fold(self) -> None:
-        """Work in what was observed since the last time. ``observe`` does it every ten steps."""
-        if self._pending:
-            pending, self._pending = self._pending, []
-            self.learn(pending)
-
     def learn(self, records: Sequence[DraftCounts]) -> None:
-        """Take in a block of steps at once: test for a change, forget, learn the shape."""
+        """Take in a block of steps at once; changes of text are looked for between blocks.
+
+        Steps without drafts only age the evidence. Contradictory counts are ignored.
+        """
         block, ignored = pool(records, self.max_draft_tokens)
         self.ignored += ignored
         self._steps += len(records)
@@ -122,8 +110,7 @@ class AcceptanceEstimator:
             self._retire(_difference(self._sums[0], before))
 
     def estimate(self) -> tuple[PositionEstimate, ...]:
-        """One estimate per position, everything observed included."""
-        self.fold()
+        """One estimate per position from all that was learnt."""
         deep = self.max_draft_tokens
         own, prior = self._own(), self._prior
         self._learn_shape(own)
@@ -151,7 +138,6 @@ class AcceptanceEstimator:
         for j, entry in enumerate(prior):
             if not (0.0 <= entry.acceptance <= 1.0 and 0.0 <= entry.samples < math.inf):
                 raise ValueError(f"prior of position {j}: acceptance {entry.acceptance}, samples {entry.samples}")
-        self.fold()
         own = self._own().trials
         positions = min(len(prior), self.max_draft_tokens)
         for j in range(1, positions):
@@ -166,13 +152,11 @@ class AcceptanceEstimator:
 
     def staleness(self, position: int) -> int | None:
         """Steps since a draft token at this position was last verified with all before it accepted; None: never."""
-        self.fold()
         seen = self._last_seen[position]
         return None if seen is None else self._steps - seen
 
     def save(self) -> dict[str, Any]:
         """All that was learnt, as plain lists and numbers; ``restore`` of it continues as if nothing had happened."""
-        self.fold()
         return {
             "max_draft_tokens": self.max_draft_tokens,
             "changes": self.changes,

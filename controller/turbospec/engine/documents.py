@@ -12,7 +12,6 @@ from pydantic import ValidationError
 
 from turbospec.control.acceptance import Prior
 from turbospec.control.engine_loop import LoopLimits, LoopSettings
-from turbospec.control.objective import Objective
 from turbospec.engine.environment import logger
 from turbospec.engine.refusals import RequestRefusedError
 from turbospec.wire.control_document import (
@@ -20,10 +19,10 @@ from turbospec.wire.control_document import (
     MAX_BODY_BYTES,
     ControlDocument,
     ControlMode,
-    ObjectiveDocument,
     TableRow,
 )
 from turbospec.wire.latency import to_model
+from turbospec.wire.objective import to_objective
 
 
 def parse_document(body: bytes) -> ControlDocument:
@@ -68,20 +67,8 @@ def loop_settings(document: ControlDocument, limits: LoopLimits) -> LoopSettings
         allowed=tuple(document.allowed_draft_tokens),
         table=dense_table(document.table or [], limits.max_num_seqs) if table else None,
         latency=latency,
-        objective=_objective(document.objective),
+        objective=to_objective(document.objective),
         prior=tuple(Prior(acceptance=p.acceptance, samples=p.samples) for p in document.acceptance_prior or ()),
-    )
-
-
-def _objective(document: ObjectiveDocument | None) -> Objective:
-    if document is None:
-        return Objective()
-    output, first = document.time_per_output_token, document.time_to_first_token
-    return Objective(
-        time_per_output_token_seconds=None if output is None else output.milliseconds / 1e3,
-        time_per_output_token_percentile=90 if output is None else output.percentile,
-        time_to_first_token_seconds=None if first is None else first.milliseconds / 1e3,
-        time_to_first_token_percentile=90 if first is None else first.percentile,
     )
 
 

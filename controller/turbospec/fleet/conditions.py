@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from turbospec.control.objective import Objective
 from turbospec.fleet.effects import ConditionValue
 from turbospec.fleet.matching import Overlap
 from turbospec.fleet.profiling import ProfileReason, ProfileStanding, urgency
@@ -45,9 +46,12 @@ class PolicyFindings:
 
 
 def conditions(findings: PolicyFindings) -> tuple[ConditionValue, ...]:
-    """Profiled, Injected, Controlled, Ready; Exclusive and Permitted only where they are False."""
+    """Profiled, Injected, Controlled, Ready; ObjectiveAttainable where there is an objective; Exclusive and Permitted
+    only where they are False."""
     controlled = _controlled(findings)
     found = [_profiled(findings, controlled), _injected(findings, controlled), controlled]
+    if not findings.policy.objective.empty:
+        found.append(_objective(findings, controlled))
     if findings.overlaps:
         found.append(ConditionValue("Exclusive", "False", "ConflictingPolicy", _conflict(findings.overlaps)))
     if findings.denied:
@@ -104,6 +108,39 @@ def _controlled(findings: PolicyFindings) -> ConditionValue:
     if not ready:
         return _not_controlled("EngineStarting", "engines have their documents, but none of their pods is Ready yet.")
     return ConditionValue("Controlled", "True", "Controlled", f"{len(ready)}/{len(ready)} engines controlled.")
+
+
+def _objective(findings: PolicyFindings, controlled: ConditionValue) -> ConditionValue:
+    """What engines say; an objective that no K meets needs a person, for control has done what it can."""
+    kind, total = "ObjectiveAttainable", len(findings.engines)
+    wanted = _ceilings(findings.policy.objective)
+    missing = [standing.pod.name for standing in findings.engines if standing.unattainable]
+    known = sum(standing.unattainable is not None for standing in findings.engines)
+    if missing:
+        message = (
+            f"{len(missing)}/{total} engines find no K that meets {wanted} at their load, and run the one that misses "
+            f"it least: {_names(missing)}. Raise the ceiling in spec.objective, or give each engine less load: more "
+            "replicas, or a lower --max-num-seqs."
+        )
+        return ConditionValue(kind, "False", "Unattainable", message)
+    if known:
+        message = f"{known}/{total} engines find a K that is predicted to meet {wanted}."
+        return ConditionValue(kind, "True", "Attainable", message)
+    if len(findings.policy.draft_tokens) == 1:
+        return ConditionValue(kind, "Unknown", "NotJudged", "K is pinned, so that none is chosen by spec.objective.")
+    message = f"no engine has said yet whether some K meets {wanted}: it shows once they decide under load."
+    return ConditionValue(kind, "Unknown", "NotJudged" if controlled.status == "True" else controlled.reason, message)
+
+
+def _ceilings(objective: Objective) -> str:
+    said: list[str] = []
+    if objective.time_per_output_token_seconds is not None:
+        percent = objective.time_per_output_token_percentile
+        said.append(f"{1e3 * objective.time_per_output_token_seconds:.0f} ms per output token (p{percent})")
+    if objective.time_to_first_token_seconds is not None:
+        percent = objective.time_to_first_token_percentile
+        said.append(f"{1e3 * objective.time_to_first_token_seconds:.0f} ms to the first token (p{percent})")
+    return " and ".join(said)
 
 
 def _without_pods(findings: PolicyFindings) -> ConditionValue:

@@ -21,7 +21,7 @@ __all__ = ["FleetMemory", "decide"]
 RUNTIME_SECONDS = 30.0
 """How often the runtime ConfigMap is ensured: pods that start without it serve without TurboSpec."""
 
-REQUEST_MEMORY_SECONDS = 3600.0
+REQUEST_MEMORY_SECONDS = 7200.0
 """How long requests are remembered: longer than any pause between attempts, short enough to stay small."""
 
 

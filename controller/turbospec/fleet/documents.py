@@ -6,7 +6,7 @@ just restarted what an engine has in force, so that a document without a latency
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 
 from turbospec.control.latency import LatencyModel
@@ -35,7 +35,7 @@ class DocumentKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One instruction to an engine, without the envelope that the push adds (epoch, policy generation)."""
+    """One instruction to an engine, without the envelope that the push adds (epoch, policy, objective)."""
 
     id: str
     kind: DocumentKind
@@ -122,6 +122,7 @@ def push(document: Document, pod: PodView, policy: PolicyView) -> PushControl:
         prior=document.prior,
         reason=document.reason,
         ttl_seconds=document.ttl_seconds,
+        objective=policy.objective,
     )
 
 
@@ -135,5 +136,7 @@ def _base_id(
 ) -> str:
     """Digest of what the engine acts on; without the policy's generation: an edit that changes nothing is no news."""
     rows = [[row.from_batch, row.to_batch, row.draft_tokens] for row in table or ()]
-    content = json.dumps([policy.namespace, policy.name, allowed, rows, model])
-    return f"{kind.value}-{hashlib.sha256(content.encode()).hexdigest()[:20]}"
+    content: list[object] = [policy.namespace, policy.name, allowed, rows, model]
+    if not policy.objective.empty:
+        content.append(asdict(policy.objective))
+    return f"{kind.value}-{hashlib.sha256(json.dumps(content).encode()).hexdigest()[:20]}"

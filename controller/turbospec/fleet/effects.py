@@ -1,8 +1,9 @@
 """What the fleet loop wants done. Adapters carry effects out; a failed one is simply decided again next round."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from turbospec.control.latency import LatencyModel
+from turbospec.control.objective import Objective
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,7 @@ class PushControl:
     prior: tuple[PriorPosition, ...]
     reason: str
     ttl_seconds: float | None = None
+    objective: Objective = field(default_factory=Objective)
 
 
 @dataclass(frozen=True, slots=True)

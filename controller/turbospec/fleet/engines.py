@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from turbospec.control.latency import LatencyModel
-from turbospec.fleet import documents, evidence, pushing, standing, table_mode
+from turbospec.fleet import documents, evidence, objective, pushing, standing, table_mode
 from turbospec.fleet.documents import Document, DocumentKind
 from turbospec.fleet.effects import PushControl
 from turbospec.fleet.memory import EngineMemory, PooledPosition
@@ -57,7 +57,10 @@ def decide_engine(situation: EngineSituation, remembered: EngineMemory | None) -
         memory, pushes = _probe(situation, memory, None)
         return EngineRound(standing.without_news(pod, report, situation.profiling), pushes, memory)
     memory = pushing.acknowledged(memory, report, wanted, now)
+    in_force = wanted.kind if pushing.in_force(memory, report, wanted) else None
+    memory = objective.judge(memory, report, policy.objective, in_force, now)
     stands = standing.towards(wanted, pod, report, memory, situation.profiling)
+    stands = replace(stands, unattainable=objective.unattainable(memory, policy.objective))
     if pushing.is_due(memory, report, wanted, now):
         return EngineRound(stands, (documents.push(wanted, pod, policy),), pushing.sent(memory, report, wanted, now))
     memory, pushes = _probe(situation, memory, wanted)
@@ -77,9 +80,10 @@ def _wanted(situation: EngineSituation, memory: EngineMemory) -> tuple[Document 
         # A table from an earlier operator is better than one from the pool: evidence of its own comes within seconds.
         pool = () if applied.kind is DocumentKind.TABLE else situation.pool
         known = table_mode.estimates(memory, report, pool)
-        table = table_mode.choose_table(situation.latency, known, allowed, report, memory)
-        if table is not None:
-            return documents.table_document(policy, allowed, table), replace(memory, table=table)
+        choice = table_mode.choose_table(situation.latency, known, allowed, report, memory, objective=policy.objective)
+        if choice is not None:
+            memory = replace(memory, table=choice.table, unattainable_batches=choice.unattainable)
+            return documents.table_document(policy, allowed, choice.table), memory
     # What has a latency model behind it is never replaced by what has none.
     replaceable = report.applied_id is None or applied.kind in (DocumentKind.WAITING, DocumentKind.PINNED)
     return (documents.waiting_document(policy, allowed) if replaceable else None), memory
@@ -106,7 +110,13 @@ def _probe(
         return memory, ()
     known = table_mode.estimates(memory, report, situation.pool)
     probe = table_mode.choose_probe(
-        situation.latency, known, situation.allowed, report=report, memory=memory, now_seconds=now
+        situation.latency,
+        known,
+        situation.allowed,
+        report=report,
+        memory=memory,
+        now_seconds=now,
+        objective=policy.objective,
     )
     if probe is None:
         return memory, ()

@@ -8,6 +8,7 @@ _NORMAL_REASONS = frozenset(
     {
         "Advising",
         "EngineStarting",
+        "NotJudged",
         "NotNeeded",
         "Paused",
         "Pending",

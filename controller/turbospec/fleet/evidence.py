@@ -12,9 +12,10 @@ second about 170 drafts are in view."""
 
 def observe(memory: EngineMemory, report: EngineReport, now_seconds: float) -> EngineMemory:
     """Add what happened since the last round; counters that went backwards have started anew and count from there."""
-    evidence = memory.evidence
+    evidence, waiting = memory.evidence, float(report.waiting)
     if memory.report is not None:
         elapsed = max(0.0, now_seconds - memory.report_seconds)
+        waiting += 0.5 ** (elapsed / HALF_LIFE_SECONDS) * (memory.waiting - waiting)
         successes, trials = _between(memory.report.counts, report.counts)
         evidence = tuple(
             _updated(evidence[j] if j < len(evidence) else None, successes[j], trials[j], elapsed, now_seconds)
@@ -23,7 +24,14 @@ def observe(memory: EngineMemory, report: EngineReport, now_seconds: float) -> E
     context = memory.context_tokens
     if report.decodes > 0 and report.kv_tokens > 0:
         context = report.kv_tokens / report.decodes
-    return replace(memory, report=report, report_seconds=now_seconds, evidence=evidence, context_tokens=context)
+    return replace(
+        memory,
+        report=report,
+        report_seconds=now_seconds,
+        evidence=evidence,
+        context_tokens=context,
+        waiting=waiting,
+    )
 
 
 def _between(before: PositionCounts, now: PositionCounts) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -7,6 +7,7 @@ Jobs, reasons from the policies' statuses.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+from turbospec.control.objective import Objective
 from turbospec.fleet.effects import (
     CreateProfilingJob,
     Effect,
@@ -32,10 +33,24 @@ class PositionEvidence:
 
 
 @dataclass(frozen=True, slots=True)
+class ObjectiveVerdict:
+    """Whether an engine finds no K that meets this objective.
+
+    ``unattainable`` is what holds, None while nothing was said; ``said`` what was said last, and since when.
+    """
+
+    objective: Objective
+    unattainable: bool | None = None
+    said: bool | None = None
+    since_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class EngineMemory:
     """What is remembered of one engine process: what it was sent, and what it said last.
 
-    ``sent_tries`` counts how often ``sent_id`` was put without taking effect.
+    ``sent_tries`` counts how often ``sent_id`` was put without taking effect. ``waiting`` is the mean number of waiting
+    requests lately; ``unattainable_batches`` are those at which no K meets the objective by the operator's own table.
     """
 
     engine_id: str
@@ -47,7 +62,10 @@ class EngineMemory:
     report_seconds: float = 0.0
     evidence: tuple[PositionEvidence | None, ...] = ()
     context_tokens: float | None = None
+    waiting: float = 0.0
     table: tuple[TableRange, ...] | None = None
+    unattainable_batches: frozenset[int] = frozenset()
+    verdict: ObjectiveVerdict | None = None
     probed_seconds: float | None = None
     probed_draft_tokens: int = 0
 

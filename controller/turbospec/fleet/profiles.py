@@ -22,6 +22,7 @@ class FittingProfile:
     latency: LatencyModel | None
     digest: str
     invalid: str | None
+    coverage: str | None = None
 
 
 def profile_name(key: str) -> str:
@@ -58,7 +59,7 @@ def _preference(view: ProfileView) -> tuple[bool, bool, str]:
 def _fitting(view: ProfileView) -> FittingProfile:
     if view.latency is None:
         return FittingProfile(view.name, None, "", view.invalid or "its content was refused")
-    return FittingProfile(view.name, view.latency, _model_digest(view.latency), None)
+    return FittingProfile(view.name, view.latency, _model_digest(view.latency), None, view.coverage)
 
 
 def _model_digest(latency: LatencyModel) -> str:

@@ -9,12 +9,12 @@ from turbospec.fleet.memory import request_key
 from turbospec.fleet.profiles import FittingProfile, ProfileKey, profile_name
 from turbospec.fleet.snapshot import EngineReport, JobPhase, JobView, Mode, PodView, PolicyView, ProfileSource
 
-MAX_ATTEMPTS = 3
-"""Job failures are mostly lasting (memory, arguments); a third try covers a node that died."""
-
 FIRST_RETRY_SECONDS = 30.0
-MAX_RETRY_SECONDS = 600.0
 RETRY_FACTOR = 4.0
+MAX_RETRY_SECONDS = 3600.0
+"""Pauses after a failed Job: 30 s for a node that died, then 2, 8 and 32 minutes, then an hour each time, without end.
+Most failures last (memory, arguments) until somebody corrects what cannot be seen from here; nobody should have to
+remember to tell us then. A finished Job must be kept for longer than this: the newest one says which attempt it was."""
 
 REQUEST_PAUSE_SECONDS = 30.0
 """How long a request may take to show in the snapshot before it is made again. All requests are idempotent."""
@@ -79,6 +79,12 @@ def job_name(key: str, attempt: int) -> str:
     return f"turbospec-profile-{key}" if attempt == 1 else f"turbospec-profile-{key}-{attempt}"
 
 
+def retry_pause_seconds(attempt: int) -> float:
+    """How long after the end of this attempt (from 1) the next one starts."""
+    steps = min(attempt - 1, 8)  # far beyond the cap; an annotation edited to nonsense must not overflow
+    return min(FIRST_RETRY_SECONDS * RETRY_FACTOR**steps, MAX_RETRY_SECONDS)
+
+
 def plan_profiling(
     candidates: Iterable[Candidate],
     profiles: Mapping[ProfileKey, FittingProfile],
@@ -131,7 +137,8 @@ def _wants_job(member: Candidate) -> bool:
 
 def _standing_of(profile: FittingProfile) -> ProfileStanding:
     if profile.invalid is None:
-        return ProfileStanding(ProfileReason.READY, f"profile {profile.name} fits.", profile.name)
+        measured = f" ({profile.coverage})" if profile.coverage else ""
+        return ProfileStanding(ProfileReason.READY, f"profile {profile.name} fits{measured}.", profile.name)
     message = (
         f"SpeculationProfile {profile.name} was refused: {profile.invalid}. Engines keep the last good model. "
         f"Correct it, or delete it to have it made anew: kubectl delete speculationprofile {profile.name}"
@@ -175,20 +182,17 @@ def _advance(
     last = jobs[-1]
     unexplained = "it left no result that can be read" if last.phase is JobPhase.SUCCEEDED else "no reason given"
     why = last.failure or unexplained
-    if last.attempt >= MAX_ATTEMPTS:
-        message = (
-            f"Job {last.name} failed: {why}. It was the last of {MAX_ATTEMPTS} attempts. "
-            f"See kubectl logs job/{last.name} -n {namespace}. When the cause is removed: "
-            f"kubectl delete job -n {namespace} -l turbospec.io/profiling-key={key}"
-        )
-        return None, ProfileStanding(ProfileReason.FAILED, message)
     ended = last.finished_seconds
     if ended is None:
         ended = requested.get(("job", namespace, last.name), 0.0)
-    due = ended + min(FIRST_RETRY_SECONDS * RETRY_FACTOR ** (last.attempt - 1), MAX_RETRY_SECONDS)
+    due = ended + retry_pause_seconds(last.attempt)
     if now_seconds >= due:
         return _create(place, last.attempt + 1, wanting)
-    message = f"Job {last.name} failed: {why}. Attempt {last.attempt + 1} of {MAX_ATTEMPTS} starts {_clock(due)}."
+    message = (
+        f"Job {last.name} failed: {why}. Attempt {last.attempt + 1} starts {_clock(due)}. "
+        f"See kubectl logs job/{last.name} -n {namespace}. To try at once when the cause is removed: "
+        f"kubectl delete job -n {namespace} -l turbospec.io/profiling-key={key}"
+    )
     return None, ProfileStanding(ProfileReason.FAILED, message)
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from turbospec.control.latency import LatencyModel
+from turbospec.control.objective import Objective
 
 
 class Mode(StrEnum):
@@ -48,6 +49,7 @@ class PolicyView:
     profile_source: ProfileSource
     invalid: str | None = None
     reported: tuple[tuple[str, str], ...] = ()
+    objective: Objective = field(default_factory=Objective)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,8 @@ class EngineReport:
     """What one engine said of itself (GET /v1/state).
 
     ``applied_overlay`` says that ``applied_id`` is a document with a time to live. ``draft_yield[j]`` is the share of
-    the drafts asked for that are longer than j tokens; empty where the engine does not tell.
+    the drafts asked for that are longer than j tokens; empty where the engine does not tell. ``unattainable``: whether
+    the engine's own loop found that no K meets the objective, at the last step; None where it did not judge.
     """
 
     engine_id: str
@@ -85,6 +88,7 @@ class EngineReport:
     unsupported_message: str = ""
     applied_overlay: bool = False
     draft_yield: tuple[float | None, ...] = ()
+    unattainable: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,13 +117,17 @@ class PodView:
 
 @dataclass(frozen=True, slots=True)
 class ProfileView:
-    """One SpeculationProfile. ``latency`` is None when its content was refused; ``invalid`` says why."""
+    """One SpeculationProfile. ``latency`` is None when its content was refused; ``invalid`` says why.
+
+    ``coverage``: what of the planned cells was measured, where the profile says it.
+    """
 
     namespace: str
     name: str
     key: str
     latency: LatencyModel | None
     invalid: str | None = None
+    coverage: str | None = None
 
 
 class JobPhase(StrEnum):

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from turbospec.fleet import pushing
+from turbospec.fleet import objective, pushing
 from turbospec.fleet.documents import Document, DocumentKind, read_id
 from turbospec.fleet.memory import EngineMemory
 from turbospec.fleet.profiling import ProfileReason, ProfileStanding
@@ -26,13 +26,17 @@ _CONTROLLED = {
 
 @dataclass(frozen=True, slots=True)
 class EngineStanding:
-    """``profile`` is the name of the profile that fits, where there is one."""
+    """``profile`` is the name of the profile that fits, where there is one.
+
+    ``unattainable``: whether no K meets the policy's objective on this engine; None where that is not known.
+    """
 
     pod: PodView
     controlled: bool
     reason: str
     message: str
     profile: str | None = None
+    unattainable: bool | None = None
 
 
 def allowed_draft_tokens(policy: PolicyView, report: EngineReport) -> tuple[int, ...]:
@@ -48,7 +52,7 @@ def obstacle(
         return EngineStanding(pod, False, "NotInjected", _not_injected(pod))
     report = pod.report
     if report is None:
-        return _silent(pod, remembered, profile, now_seconds)
+        return _silent(policy, pod, remembered, profile, now_seconds)
     if report.unsupported_code is not None:
         message = f"{report.unsupported_code}: {report.unsupported_message or 'the engine gives no reason'}"
         return EngineStanding(pod, False, "EngineUnsupported", message)
@@ -104,11 +108,14 @@ def last_report(pod: PodView, remembered: EngineMemory | None, now_seconds: floa
     return remembered.report if now_seconds - remembered.report_seconds < UNREACHABLE_GRACE_SECONDS else None
 
 
-def _silent(pod: PodView, remembered: EngineMemory | None, profile: str | None, now_seconds: float) -> EngineStanding:
+def _silent(
+    policy: PolicyView, pod: PodView, remembered: EngineMemory | None, profile: str | None, now_seconds: float
+) -> EngineStanding:
     """An engine that does not answer: starting, lost for a moment, or unreachable."""
     was_controlled = remembered is not None and remembered.sent_id is not None and remembered.sent_tries == 0
     if was_controlled and last_report(pod, remembered, now_seconds) is not None:
-        return EngineStanding(pod, True, "Controlled", "it does not answer at the moment.", profile)
+        missed = objective.unattainable(remembered, policy.objective)
+        return EngineStanding(pod, True, "Controlled", "it does not answer at the moment.", profile, missed)
     if not pod.ready:
         return EngineStanding(pod, False, "EngineStarting", "the pod is not Ready and its engine does not answer yet.")
     message = (

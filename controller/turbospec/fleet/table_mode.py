@@ -9,6 +9,8 @@ from turbospec.control.acceptance import PositionEstimate
 from turbospec.control.draft_length import DraftTable, choose
 from turbospec.control.goodput import drafted_per_request, expected_tokens, predict
 from turbospec.control.latency import LatencyGrid, LatencyModel
+from turbospec.control.latency_fit import Floats
+from turbospec.control.objective import Objective, excess, slow_estimates
 from turbospec.fleet.documents import MAX_BATCH
 from turbospec.fleet.effects import TableRange
 from turbospec.fleet.memory import EngineMemory, PooledPosition
@@ -28,6 +30,14 @@ PROBE_TTL_SECONDS = 2.0
 
 PROBE_PAUSE_SECONDS = 4.0
 """Between a probe and a deeper one: the first one's evidence has then been counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class TableChoice:
+    """A table, and the batches at which no K meets the objective: K is the one there that misses it least."""
+
+    table: tuple[TableRange, ...]
+    unattainable: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +77,11 @@ def choose_table(
     allowed: tuple[int, ...],
     report: EngineReport,
     memory: EngineMemory,
-) -> tuple[TableRange, ...] | None:
-    """K of highest predicted goodput for every batch, kept as it was where the gain is below ``SWITCH_MARGIN``.
+    *,
+    objective: Objective,
+) -> TableChoice | None:
+    """K of highest predicted goodput under the objective for every batch, kept where the gain is below
+    ``SWITCH_MARGIN``.
 
     None while too little is known: unknown is not guessed, and the start-up table drafts until something is known.
     """
@@ -81,8 +94,15 @@ def choose_table(
     drafted = [drafted_per_request(known, k) for k in tokens]
     seconds = LatencyGrid(model, batches).seconds(tuple(tokens), drafted, _context(memory, model))
     previous = None if memory.table is None else _dense(memory.table, len(batches))
-    chosen = choose(np.array(list(tokens.values()))[:, None] / seconds, tuple(tokens), previous, SWITCH_MARGIN)
-    return _ranges(chosen.entries[1:])
+    goodput = np.array(list(tokens.values()))[:, None] / seconds
+    missing = _missing(objective, known, tuple(tokens), seconds, memory)
+    chosen = choose(goodput, tuple(tokens), previous, SWITCH_MARGIN, missing)
+    if memory.table is not None and previous is not None and missing is not None:
+        # Ceilings know no margin: noise moves them by a batch or so each round, which is worth no new table elsewhere.
+        near = slice(max(1, report.decodes // 2), 2 * max(1, report.decodes) + 1)
+        if chosen.entries[near] == previous.entries[near]:
+            return TableChoice(memory.table, chosen.unattainable)
+    return TableChoice(_ranges(chosen.entries[1:]), chosen.unattainable)
 
 
 def draft_tokens_at(table: Sequence[TableRange], batch: int) -> int | None:
@@ -98,12 +118,13 @@ def choose_probe(
     report: EngineReport,
     memory: EngineMemory,
     now_seconds: float,
+    objective: Objective,
 ) -> Probe | None:
     """A longer draft to try for a moment, where the evidence against it is stale and it could pay.
 
     Positions without fresh evidence are taken to accept as well as the last fresh one, the first one always. Where not
-    even that beats the K in force, as at a batch beyond the crossover, nothing is probed. With nothing fresh at all
-    the probe is the smallest positive K, the cheapest way to learn something.
+    even that beats the K in force, as at a batch beyond the crossover, or meets the objective, nothing is probed. With
+    nothing fresh at all the probe is the smallest positive K, the cheapest way to learn something.
     """
     batch = report.decodes
     table = memory.table
@@ -117,6 +138,13 @@ def choose_probe(
     hoped = _hopeful(known, fresh)
     options = predict(model, hoped, (current, *longer), decodes=batch, kv_tokens=batch * _context(memory, model))
     rates = {option.draft_tokens: option.tokens_per_second or 0.0 for option in options}
+    seconds = np.array([[option.step_seconds] for option in options])
+    missing = _missing(objective, hoped, tuple(rates), seconds, memory)
+    if missing is not None:
+        most = max(1.0, float(missing[0, 0]))
+        longer = [k for k, misses in zip(longer, missing[1:, 0], strict=True) if misses <= most]
+    if not longer:
+        return None
     target = max(longer, key=lambda k: rates[k])
     if rates[target] <= rates[current] * (1.0 + SWITCH_MARGIN):
         return None
@@ -126,6 +154,24 @@ def choose_probe(
         return None
     rest = _beyond(table or (TableRange(1, MAX_BATCH, allowed[0]),), 2 * batch)
     return Probe(target, (TableRange(1, 2 * batch, target), *rest))
+
+
+def _missing(
+    objective: Objective,
+    known: Sequence[PositionEstimate],
+    draft_tokens: tuple[int, ...],
+    seconds: Floats,
+    memory: EngineMemory,
+) -> Floats | None:
+    """By how much each K (rows) misses the ceilings at each batch (columns); None without any.
+
+    As in the engine loop, but without the time that prefill takes of a step: engines do not report it.
+    """
+    if objective.empty:
+        return None
+    slow = slow_estimates(tuple(known), objective.time_per_output_token_percentile)
+    tokens = np.array([expected_tokens(slow, k) or 1.0 for k in draft_tokens])
+    return excess(objective, seconds, tokens, prefill_seconds=0.0, waiting=memory.waiting)
 
 
 def probed(memory: EngineMemory, probe: Probe, now_seconds: float) -> EngineMemory:

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from turbospec.profiling.spread import farthest_first
 from turbospec.wire.latency import LatencyCell, LatencyFit
-from turbospec.wire.profile_result import ProfileResult
+from turbospec.wire.profile_result import MAX_COVERAGE, ProfileResult
 
 TERMINATION_MESSAGE_BYTES = 4096
 FAILURE_PREFIX = "turbospec-profile-error:"
@@ -49,7 +49,8 @@ def encode(result: ProfileResult, limit: int = TERMINATION_MESSAGE_BYTES) -> str
 
     Lossless where it fits. Else step times lose all but three significant digits; then whole (batch, context, prefill)
     points go, with every K measured there, so that no K is ever compared with a missing K=0. Points nearest to others
-    go first. CodecError where fewer than four points (or all, where there are fewer) would be left.
+    go first, and the result's ``coverage`` says how many are left. CodecError where fewer than four points (or all,
+    where there are fewer) would be left.
     """
     text = _pack(result, result.cells)
     if len(text) <= limit:
@@ -58,7 +59,7 @@ def encode(result: ProfileResult, limit: int = TERMINATION_MESSAGE_BYTES) -> str
     kept = len(groups)
     while kept >= min(MIN_GROUPS, len(groups)):
         chosen = sorted(groups[:kept], key=lambda group: group[0])
-        text = _pack(result, [cell for _, cells in chosen for cell in cells])
+        text = _pack(_cut(result, kept, len(groups)), [cell for _, cells in chosen for cell in cells])
         if len(text) <= limit:
             return text
         kept -= 1
@@ -91,7 +92,7 @@ def decode(text: str) -> ProfileResult:
 
 
 def _pack(result: ProfileResult, cells: Sequence[LatencyCell]) -> str:
-    document = result.model_dump(mode="json", exclude={"cells", "fit"})
+    document = result.model_dump(mode="json", exclude={"cells", "fit"}, exclude_none=True)
     document["cells"] = {name: [getattr(cell, name) for cell in cells] for name in CELL_FIELDS}
     document["fit"] = [getattr(result.fit, name) for name in LatencyFit.model_fields]
     raw = json.dumps(document, separators=(",", ":")).encode("ascii")
@@ -135,6 +136,14 @@ def _checked_payload(text: str) -> str:
     if checksum != f"{binascii.crc32(payload.encode('utf-8', 'replace')):08x}":
         raise CodecError("wrong checksum: the message was altered")
     return payload
+
+
+def _cut(result: ProfileResult, kept: int, points: int) -> ProfileResult:
+    """The result with a word on the points that are left out, where it says what was measured."""
+    if result.coverage is None or kept == points:
+        return result
+    said = f"{result.coverage}; room for {kept}"
+    return result.model_copy(update={"coverage": said[:MAX_COVERAGE]})
 
 
 def _rounded(cell: LatencyCell) -> LatencyCell:

@@ -104,6 +104,7 @@ def profile(settings: Settings, log: TerminationLog) -> ProfileResult:
         sweep = Sweep(meter, plans, ks, settings.sweep_seconds)
         sweep.run()
     found = _found(sweep)
+    logger.info("measured: %s", sweep.coverage())
     document = from_model(found.model)
     return ProfileResult(
         identity=state.identity,
@@ -113,6 +114,7 @@ def profile(settings: Settings, log: TerminationLog) -> ProfileResult:
         kv_cache_tokens=state.limits.kv_cache_tokens,
         duration_seconds=round(time.monotonic() - started),
         runtime_version=turbospec.__version__,
+        coverage=sweep.coverage(),
     )
 
 

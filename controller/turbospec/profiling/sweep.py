@@ -26,6 +26,9 @@ SLICE = 3.0
 FEWEST_CELLS = 4
 """Complete cells without which a run is wasted: it goes on for them after its time, at most as long again."""
 
+NAMED_BATCHES = 12
+"""Batches without a cell that are named; more would not be read, and the line must stay short."""
+
 
 class CellMeter(Protocol):
     """What measures a cell: ``turbospec.profiling.measure.Meter``, or a simulation of it."""
@@ -55,7 +58,7 @@ class Sweep:
         """EngineError where the engine hangs or is gone; a cell that vLLM refuses is logged and passed over."""
         self._started = self.clock()
         for number, plan in enumerate(self.plans):
-            if self.clock() >= (self._deadline if self._complete() >= FEWEST_CELLS else self._last):
+            if self.clock() >= (self._deadline if len(self.complete()) >= FEWEST_CELLS else self._last):
                 logger.info("time is up after %d of %d cells", number, len(self.plans))
                 return
             self._report(number, plan)
@@ -69,6 +72,19 @@ class Sweep:
             )  # fmt: skip
             self._visit(worst, 1)
 
+    def complete(self) -> list[CellPlan]:
+        """Cells with enough clean steps of every K: those that a profile can hold."""
+        return [plan for plan in self.records if math.isfinite(self._uncertainty(plan))]
+
+    def coverage(self) -> str:
+        """How many of the planned cells were measured, and the batches at which none was: one short line of ASCII."""
+        complete = self.complete()
+        missing = sorted({plan.batch for plan in self.plans} - {plan.batch for plan in complete})
+        shown = ", ".join(str(batch) for batch in missing[:NAMED_BATCHES])
+        more = f" and {len(missing) - NAMED_BATCHES} more" if len(missing) > NAMED_BATCHES else ""
+        said = f"{len(complete)} of {len(self.plans)} cells"
+        return f"{said}, none at batch {shown}{more}" if missing else said
+
     @property
     def _deadline(self) -> float:
         return self._started + self.seconds
@@ -76,10 +92,6 @@ class Sweep:
     @property
     def _last(self) -> float:
         return self._started + 2 * self.seconds
-
-    def _complete(self) -> int:
-        """Cells with enough clean steps of every K."""
-        return sum(math.isfinite(self._uncertainty(plan)) for plan in self.records)
 
     def _visit(self, plan: CellPlan, cells_left: int) -> None:
         now = self.clock()

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 
 from turbospec.wire.base import WireModel
 from turbospec.wire.latency import LatencyDocument
+from turbospec.wire.objective import ObjectiveDocument
 
 CONTROL_VERSION = 1
 MAX_BODY_BYTES = 65536
@@ -35,20 +36,6 @@ class AcceptancePrior(WireModel):
 
     acceptance: Annotated[float, Field(ge=0, le=1)]
     samples: Annotated[float, Field(ge=0, le=1e9)]
-
-
-class LatencyCeiling(WireModel):
-    """A ceiling for all requests up to a percentile, the slowest ones apart."""
-
-    milliseconds: Annotated[int, Field(ge=1, le=3_600_000)]
-    percentile: Annotated[int, Field(ge=1, le=99)] = 90
-
-
-class ObjectiveDocument(WireModel):
-    """Ceilings that goodput is maximised under; without any it is maximised freely."""
-
-    time_per_output_token: LatencyCeiling | None = None
-    time_to_first_token: LatencyCeiling | None = None
 
 
 class PolicyReference(WireModel):

@@ -99,6 +99,7 @@ PROFILE = CustomResource(
         PrinterColumn("METHOD", "string", ".spec.identity.method", "Speculative method."),
         PrinterColumn("HARDWARE", "string", ".spec.identity.hardware", "What it was measured on."),
         PrinterColumn("ERROR", "integer", ".spec.holdOutErrorPermille", "Median error on unseen cells, in permille."),
+        PrinterColumn("COVERAGE", "string", ".spec.provenance.coverage", "What of the planned cells was measured."),
         _AGE,
         PrinterColumn("KEY", "string", ".spec.key", "Digest of the identity.", priority=1),
         PrinterColumn("NODE", "string", ".spec.provenance.node", "Node it was measured on.", priority=1),

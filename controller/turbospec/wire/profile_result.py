@@ -8,6 +8,9 @@ from turbospec.wire.base import WireModel
 from turbospec.wire.identity import ProfileIdentity
 from turbospec.wire.latency import LatencyCell, LatencyFit
 
+MAX_COVERAGE = 200
+"""Characters: a column of ``kubectl get``, and a twentieth of what a termination message holds."""
+
 
 class ProfileResult(WireModel):
     """The measured profile; the codec in ``turbospec.profiling.codec`` makes it fit 4,096 bytes."""
@@ -19,3 +22,5 @@ class ProfileResult(WireModel):
     kv_cache_tokens: Annotated[int, Field(ge=0)]
     duration_seconds: Annotated[int, Field(ge=0)]
     runtime_version: str
+    coverage: Annotated[str, Field(max_length=MAX_COVERAGE)] | None = None
+    """What of the planned grid was measured, in one line; runtimes before it had been thought of leave it out."""

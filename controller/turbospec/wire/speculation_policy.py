@@ -7,6 +7,7 @@ from pydantic import ConfigDict, Field
 from turbospec.wire.base import LenientModel, WireModel
 from turbospec.wire.cel import rules
 from turbospec.wire.conditions import Condition
+from turbospec.wire.objective import ObjectiveDocument
 
 LADDER = [0, 1, 3, 7]
 """Default K: widths 1, 2, 4, 8 leave no gap between captured CUDA graphs on vLLM's model runner V2."""
@@ -135,6 +136,13 @@ class SpeculationPolicySpec(WireModel):
     ] = "Enforce"
     engine: EngineSpec = EngineSpec()
     speculation: SpeculationSpec = SpeculationSpec()
+    objective: Annotated[
+        ObjectiveDocument | None,
+        Field(
+            description="Latency ceilings that goodput is maximised under, both optional. Where no K is predicted to "
+            "meet them, the one that misses them least is used and condition ObjectiveAttainable is False."
+        ),
+    ] = None
     profiling: ProfilingSpec = ProfilingSpec()
 
 
@@ -163,7 +171,8 @@ class SpeculationPolicyStatus(LenientModel):
         Field(
             max_length=16,
             default_factory=list,
-            description="Profiled, Controlled and Ready, each with a reason and what to do.",
+            description="Profiled, Injected, Controlled, Ready and, where there is an objective, ObjectiveAttainable, "
+            "each with a reason and what to do.",
             json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
         ),
     ]

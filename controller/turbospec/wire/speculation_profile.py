@@ -9,6 +9,7 @@ from turbospec.wire.cel import rules
 from turbospec.wire.conditions import Condition
 from turbospec.wire.identity import ProfileIdentity
 from turbospec.wire.latency import LatencyCell, LatencyFit
+from turbospec.wire.profile_result import MAX_COVERAGE
 
 
 class Provenance(WireModel):
@@ -24,6 +25,14 @@ class Provenance(WireModel):
     runtime_version: Annotated[str | None, Field(max_length=64, description="TurboSpec version that measured it.")] = (
         None
     )
+    coverage: Annotated[
+        str | None,
+        Field(
+            max_length=MAX_COVERAGE,
+            description="How many of the planned cells (batch x context) were measured before time was up, and the "
+            "batches without any; the fit stands in for what is missing.",
+        ),
+    ] = None
 
 
 class SpeculationProfileSpec(WireModel):
