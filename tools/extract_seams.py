@@ -71,7 +71,7 @@ ATTRIBUTES = (
         "v1/core/sched/output.py",
         "SchedulerOutput",
         ("num_spec_tokens_to_schedule", "num_scheduled_tokens", "scheduled_spec_decode_tokens",
-         "total_num_scheduled_tokens", "scheduled_new_reqs", "num_invalid_spec_tokens"),
+         "total_num_scheduled_tokens", "scheduled_new_reqs", "num_invalid_spec_tokens", "skip_drafts"),
     ),
     ("v1/core/sched/output.py", "NewRequestData", ("req_id",)),
     ("v1/core/kv_cache_manager.py", "KVCacheManager", ("usage",)),

@@ -168,3 +168,15 @@ def test_k_never_leaves_the_widths_that_a_gpu_engine_captured(
         output = scheduler.schedule()
         assert output.num_spec_tokens_to_schedule == (asked if asked in captured else MAXIMUM)
         assert len(scheduler.requests["a"].draft) in captured
+
+
+@pytest.mark.parametrize(("speculative", "code"), [(True, "ReleaseTooOld"), (False, "NoSpeculation")])
+def test_a_release_before_dynamic_lengths_says_so(speculative: bool, code: str) -> None:
+    """Its scheduler has no table to fall back to, whatever its speculators do."""
+    scheduler = BootedScheduler(vllm_config(table=LADDER))
+    scheduler.vllm_config = vllm_config(speculative=speculative)
+    del scheduler.dynamic_sd_lookup
+    platform = SimpleNamespace(is_cpu=lambda: True)
+    facts = engine_facts(scheduler, platform=platform, vllm_version="0.24.0", probe=committed_probe(RELEASES[0]))
+    assert facts.unsupported is not None
+    assert facts.unsupported.code == code

@@ -14,7 +14,7 @@ from turbospec.engine.graphs import captured_draft_tokens
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(420)]
 
-CONTROLLER = Path(__file__).resolve().parents[2] / "controller"
+ROOT = Path(__file__).resolve().parents[2]
 
 TABLES = [
     ([[1, 16, 3], [17, 64, 1], [65, 256, 0]], 256),
@@ -23,40 +23,32 @@ TABLES = [
     ([[1, 2, 5], [3, 4, 4], [5, 6, 1], [7, 8, 0]], 6),
 ]
 
-PROGRAM = """
-import json, sys
-from vllm.v1.core.sched.async_scheduler import AsyncScheduler
-from vllm.v1.core.sched.scheduler import Scheduler
-from vllm.v1.outputs import DraftTokenIds
-from vllm.v1.spec_decode.dynamic.utils import build_dynamic_sd_schedule_lookup
-from turbospec.engine.scheduler import TurboSpecMixin, mixed_with
-from turbospec.engine.methods import installed_probe
-from turbospec.engine.trimming import DraftTrimmer
-from types import SimpleNamespace
-trimmer = DraftTrimmer(5)
-trimmer.scheduled(SimpleNamespace(num_spec_tokens_to_schedule=2))
-drafts = DraftTokenIds(["a", "b"], [[1, 2, 3], [4]])
-facts = installed_probe()("suffix", "v1")
-print(json.dumps({
-    "mixed": [[one.__name__ for one in mixed_with(base).__mro__[:3]] for base in (Scheduler, AsyncScheduler)],
-    "cut": trimmer.cut(drafts).draft_token_ids,
-    "uncut": drafts.draft_token_ids,
-    "suffix": [facts.readable, facts.found, facts.asserts_length],
-    "dense": [build_dynamic_sd_schedule_lookup(table, size, 5) for table, size in json.loads(sys.argv[1])],
-}))
-"""
-
 
 @pytest.fixture(scope="module")
-def answer() -> dict[str, Any]:
+def answer(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What one process with vLLM and our runtime in it says."""
+    folder = tmp_path_factory.mktemp("real-scheduler")
+    # vLLM takes suffix only where this package is found; it is imported by the worker, of which there is none.
+    (folder / "arctic_inference").mkdir()
+    (folder / "arctic_inference" / "__init__.py").touch()
+    model = Path(os.environ.get("TURBOSPEC_TINY_MODEL") or Path.home() / ".cache/turbospec/models/tiny")
     done = subprocess.run(
-        [str(installation().python), "-c", PROGRAM, json.dumps(TABLES)],
+        [str(installation().python), str(ROOT / "tests/engine/real_scheduler.py"), str(model), json.dumps(TABLES)],
         capture_output=True,
         text=True,
-        check=True,
-        env={**os.environ, "PYTHONPATH": str(CONTROLLER)},
+        check=False,
+        env={
+            **os.environ,
+            "PYTHONPATH": f"{ROOT / 'controller'}:{folder}",
+            "HF_HUB_OFFLINE": "1",
+            "VLLM_NO_USAGE_STATS": "1",
+            "VLLM_PLUGINS": "",
+            "TURBOSPEC_CONTROL_HOST": "127.0.0.1",
+            "TURBOSPEC_CONTROL_PORT": "0",
+            "TURBOSPEC_STATE_DIR": str(folder),
+        },
     )
+    assert done.returncode == 0, done.stderr[-4000:]
     content: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return content
 
@@ -69,10 +61,38 @@ def test_vllms_schedulers_take_the_mixin(answer: dict[str, Any]) -> None:
     ]
 
 
-def test_vllms_own_drafts_can_be_cut(answer: dict[str, Any]) -> None:
-    """And are left alone."""
-    assert answer["cut"] == [[1, 2], [4]]
-    assert answer["uncut"] == [[1, 2, 3], [4]]
+@pytest.mark.parametrize("case", ["ngram", "suffix trimmed", "suffix with a table", "asynchronous"])
+def test_vllms_scheduler_verifies_k_drafts(answer: dict[str, Any], case: str) -> None:
+    """Of both requests, from the step after the one that decided K; a trimmed worker is always asked for 5."""
+    trimmed = case.startswith("suffix")
+    assert answer[case] == {
+        "widths": {str(k): [[k, k], 5 if trimmed else k] for k in (3, 0, 5, 1)},
+        "failed": None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("way", "code"),
+    [
+        ("plain", "NoSpeculation"),
+        ("ngram", None),
+        ("ngram, table", None),
+        ("ngram, DP2", "DataParallel"),
+        ("ngram, PP2", "PipelineParallel"),
+        ("ngram, P/D", "DisaggregatedServing"),
+        ("ngram, LoRA", None),
+        ("ngram_gpu", "FixedLengthMethod"),
+        ("suffix", None),
+        ("suffix, table", None),
+        ("suffix, DP2", "DataParallel"),
+        ("custom_class", "UnknownMethod"),
+    ],
+)
+def test_vllms_own_configurations_are_steered_or_say_why_not(
+    answer: dict[str, Any], way: str, code: str | None
+) -> None:
+    """Resolved as `vllm serve` does it, on the CPU."""
+    assert answer["boot"][way] == code
 
 
 def test_the_installed_source_is_read_in_the_engines_process(answer: dict[str, Any]) -> None:

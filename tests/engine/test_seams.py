@@ -16,7 +16,11 @@ from turbospec.engine.speculators import SPECULATORS, SpeculatorFacts, source_pr
 NEWEST = RELEASES[-1]
 
 # Not in every release; where it is missing there is no such speculator, or no such option.
-OPTIONAL = {"SpeculativeConfig.use_multi_module_mtp", "SpeculativeConfig.enable_adaptive_verification"}
+OPTIONAL = {
+    "SpeculativeConfig.use_multi_module_mtp",
+    "SpeculativeConfig.enable_adaptive_verification",
+    "SchedulerOutput.skip_drafts",  # from 0.33: model runner V2 drafts nothing for steps that can use no drafts
+}
 
 
 def load_tool() -> ModuleType:
