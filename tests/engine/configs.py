@@ -11,6 +11,7 @@ class CUDAGraphMode(Enum):
     NONE = 0
     PIECEWISE = 1
     FULL = 2
+    FULL_DECODE_ONLY = 4
     FULL_AND_PIECEWISE = 3
 
 
@@ -50,12 +51,16 @@ def vllm_config(
     draft_hf_config: Any = None,
     dtype: str = "torch.bfloat16",
     max_num_batched_tokens: int = 2048,
+    max_num_seqs: int = 256,
+    async_scheduling: bool = False,
+    use_v2_model_runner: bool = False,
+    speculator: str | None = None,
     kv_cache_dtype: str = "auto",
     attention_backend: Any = None,
     lora_config: Any = None,
     prompt_lookup_max: int = 4,
 ) -> Any:
-    """An engine with ngram speculation on one device, changed as asked."""
+    """An engine with ngram speculation on one device, changed as asked. ``speculator``: which kind of mtp."""
     target = SimpleNamespace(
         hf_config=hf_config or HfConfig(),
         dtype=dtype,
@@ -73,7 +78,10 @@ def vllm_config(
             tensor_parallel_size=tensor_parallel_size,
             data_parallel_rank=0,
         ),
-        scheduler_config=SimpleNamespace(max_num_batched_tokens=max_num_batched_tokens, async_scheduling=False),
+        use_v2_model_runner=use_v2_model_runner,
+        scheduler_config=SimpleNamespace(
+            max_num_batched_tokens=max_num_batched_tokens, max_num_seqs=max_num_seqs, async_scheduling=async_scheduling
+        ),
         compilation_config=SimpleNamespace(
             cudagraph_mode=CUDAGraphMode[cudagraph_mode] if cudagraph_mode else None,
             cudagraph_capture_sizes=list(capture_sizes),
@@ -90,6 +98,9 @@ def vllm_config(
             draft_model_config=draft,
             prompt_lookup_min=1,
             prompt_lookup_max=prompt_lookup_max,
+            use_gemma4_mtp=lambda: speculator == "gemma4",
+            use_step3p5_mtp=lambda: speculator == "step3p5",
+            use_multi_module_mtp=lambda: speculator == "multi_module",
         )
         if speculative
         else None,

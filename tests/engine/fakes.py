@@ -77,6 +77,8 @@ class FakeScheduler:
         self.running: list[Request] = []
         self.waiting: deque[Request] = deque()
         self.kv_cache_manager = SimpleNamespace(usage=0.25)
+        self.grammars: dict[str, int] = {}
+        """How many drafts of a request with structured output its grammar lets pass."""
         self.shut_down = False
 
     def add(self, name: str, prompt_tokens: int = 100) -> None:
@@ -125,11 +127,16 @@ class FakeScheduler:
         return self.make_stats(stats)
 
     def give_drafts(self, output: Output, lengths: dict[str, int] | None = None) -> None:
-        """What EngineCore.post_step does on a synchronous engine."""
-        for name in output.num_scheduled_tokens:
-            if name in self.requests:
-                length = output.num_spec_tokens_to_schedule
-                self.requests[name].draft = [7] * min(length, (lengths or {}).get(name, length))
+        """What EngineCore.post_step does on a synchronous engine: the worker makes as many drafts as it is told."""
+        names = [name for name in output.num_scheduled_tokens if name in self.requests]
+        asked = output.num_spec_tokens_to_schedule
+        rows = [[7] * min(asked, (lengths or {}).get(name, asked)) for name in names]
+        self.update_draft_token_ids(SimpleNamespace(req_ids=names, draft_token_ids=rows))
+
+    def update_draft_token_ids(self, draft_token_ids: Any) -> None:
+        for name, row in zip(draft_token_ids.req_ids, draft_token_ids.draft_token_ids, strict=True):
+            grammar = self.grammars.get(name)
+            self.requests[name].draft = row if grammar is None else row[:grammar]
 
     def get_grammar_bitmask(self, output: Output) -> None:
         """No structured outputs here."""

@@ -6,8 +6,8 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from turbospec.engine.graphs import captured_sizes, captures_graphs, start_up_schedule
 from turbospec.engine.hardware import accelerator_facts, describe_accelerator, describe_cpu
-from turbospec.engine.methods import captured_sizes, captures_graphs, start_up_schedule
 from turbospec.wire.identity import ProfileIdentity
 
 # Where a model lies says nothing of how fast it is; the library version that wrote the file does not either.

@@ -5,13 +5,20 @@ from typing import TYPE_CHECKING, Any
 
 from turbospec.engine.environment import logger
 from turbospec.engine.startup import AttachedRuntime, attach
+from turbospec.engine.trimming import DraftTrimmer, draft_trimmer
 
 if TYPE_CHECKING:
     from vllm.v1.core.sched.scheduler import Scheduler as _Base
 else:
     _Base = object
 
-SEAMS = ("_update_after_schedule", "get_grammar_bitmask", "update_from_output", "make_stats")
+SEAMS = (
+    "_update_after_schedule",
+    "get_grammar_bitmask",
+    "update_from_output",
+    "make_stats",
+    "update_draft_token_ids",
+)
 """The methods of vLLM's scheduler that are extended; a class without them is left as it is."""
 
 
@@ -19,10 +26,13 @@ class TurboSpecMixin(_Base):
     """Sets K of every step and records what became of it. Where anything of ours fails, the engine serves untouched."""
 
     _turbospec: AttachedRuntime | None = None
+    _turbospec_trimmer: DraftTrimmer | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         try:
+            # First: K of a speculator that has to be trimmed may never be steered without its trimmer.
+            self._turbospec_trimmer = draft_trimmer(self)
             self._turbospec = attach(self)
         except Exception:  # noqa: BLE001 - the boundary to somebody else's serving engine: nothing may get through
             logger.warning("TurboSpec could not start; the engine serves without it", exc_info=True)
@@ -32,6 +42,13 @@ class TurboSpecMixin(_Base):
         if self._turbospec is not None:
             self._turbospec.runtime.step_scheduled(scheduler_output)
         super()._update_after_schedule(scheduler_output)
+        if self._turbospec_trimmer is not None:
+            self._turbospec_trimmer.scheduled(scheduler_output)
+
+    def update_draft_token_ids(self, draft_token_ids: Any) -> None:
+        """As vLLM's, which synchronous engines call between two steps."""
+        trimmer = self._turbospec_trimmer
+        super().update_draft_token_ids(draft_token_ids if trimmer is None else trimmer.cut(draft_token_ids))
 
     def get_grammar_bitmask(self, *args: Any, **kwargs: Any) -> Any:
         """As vLLM's, which asks for it right after it has sent the step to the workers."""

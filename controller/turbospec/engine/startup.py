@@ -12,11 +12,13 @@ from turbospec.engine.control_server import ControlApi, ControlServer
 from turbospec.engine.controller import DocumentController
 from turbospec.engine.documents import DocumentStore
 from turbospec.engine.environment import EngineEnvironment, logger, read_environment
+from turbospec.engine.graphs import captured_draft_tokens, captured_sizes
 from turbospec.engine.hardware import usable_cpus_at_load
 from turbospec.engine.identity import engine_identity
-from turbospec.engine.methods import allowed_draft_tokens, captured_sizes, model_runner, unsupported_reason
+from turbospec.engine.methods import model_runner, unsupported_reason
 from turbospec.engine.metrics import metrics_registry, metrics_text
 from turbospec.engine.runtime import EngineFacts, EngineRuntime
+from turbospec.engine.speculators import SpeculatorProbe
 from turbospec.engine.state import engine_state
 from turbospec.wire.engine_state import EngineInfo, EngineLimits, Unsupported
 
@@ -81,11 +83,13 @@ def attach_with(scheduler: Any, facts: EngineFacts, environment: EngineEnvironme
     return AttachedRuntime(runtime, controller, server, stop)
 
 
-def engine_facts(scheduler: Any, *, platform: Any, vllm_version: str) -> EngineFacts:
-    """Everything that start-up fixed, from the scheduler that vLLM has just made."""
+def engine_facts(
+    scheduler: Any, *, platform: Any, vllm_version: str, probe: SpeculatorProbe | None = None
+) -> EngineFacts:
+    """Everything that start-up fixed, from the scheduler that vLLM has just made. ``probe``: the installed vLLM's."""
     config = scheduler.vllm_config
     runner, on_cpu = model_runner(config), bool(platform.is_cpu())
-    unsupported = unsupported_reason(config, runner, on_cpu=on_cpu) or _missing_seam(scheduler)
+    unsupported = _missing_seam(scheduler) or unsupported_reason(config, runner, on_cpu=on_cpu, probe=probe)
     max_num_seqs = int(scheduler.max_num_running_reqs)
     max_draft_tokens = int(scheduler.num_spec_tokens) if config.speculative_config is not None else 0
     lookup = getattr(scheduler, "dynamic_sd_lookup", None)
@@ -104,7 +108,7 @@ def engine_facts(scheduler: Any, *, platform: Any, vllm_version: str) -> EngineF
             max_num_batched_tokens=int(config.scheduler_config.max_num_batched_tokens),
             max_model_len=int(config.model_config.max_model_len),
             max_draft_tokens=max_draft_tokens,
-            allowed_draft_tokens=list(allowed_draft_tokens(config)) if max_draft_tokens else [0],
+            allowed_draft_tokens=list(captured_draft_tokens(config, runner)) if max_draft_tokens else [0],
             kv_cache_tokens=int(scheduler.cache_config.num_gpu_blocks or 0) * int(scheduler.block_size),
             graph_sizes=list(captured_sizes(config)),
             kv_block_tokens=int(scheduler.block_size),
@@ -133,7 +137,7 @@ def _startup_table(lookup: Any, max_num_seqs: int, max_draft_tokens: int) -> tup
 
 def _missing_seam(scheduler: Any) -> Unsupported | None:
     """Where this release of vLLM does not have what we hold on to."""
-    if not hasattr(scheduler, "dynamic_sd_lookup"):
+    if scheduler.vllm_config.speculative_config is not None and not hasattr(scheduler, "dynamic_sd_lookup"):
         return Unsupported(
             code="ReleaseTooOld",
             message="this release of vLLM fixes the draft length at start-up (no Scheduler.dynamic_sd_lookup)",
