@@ -44,8 +44,8 @@ def test_only_drafting_moves_to_the_step_before() -> None:
     assert sum(took[True]) == pytest.approx(sum(took[False]))
     drafting = PASS + LINEAR["draftSecondsPerToken"]
     asked = [0, *chosen[:-1]]
-    for now, before, v1, v2 in zip(chosen, asked, took[True], took[False], strict=True):
-        assert v1 - v2 == pytest.approx((now - before) * drafting)
+    for now, before, on_v1, on_v2 in zip(chosen, asked, took[True], took[False], strict=True):
+        assert on_v1 - on_v2 == pytest.approx((now - before) * drafting)
 
 
 def test_of_a_table_the_drafting_is_what_k_adds_at_batch_one() -> None:
