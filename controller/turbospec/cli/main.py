@@ -3,6 +3,7 @@
 import click
 
 import turbospec
+from turbospec.cli.sim import sim
 from turbospec.cli.simulate import simulate
 
 
@@ -13,6 +14,7 @@ def main() -> None:
 
 
 main.add_command(simulate)
+main.add_command(sim)
 
 if __name__ == "__main__":
     main()

@@ -1,25 +1,18 @@
 """The control server: a few daemon threads in the scheduler's process that may cost serving nothing."""
 
-import hashlib
-import hmac
-import logging
 import socket
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
-from turbospec.engine.documents import parse_document
+from turbospec.engine.control_requests import Answer, ControlApi, ControlRequests, refusal_answer
 from turbospec.engine.environment import logger
 from turbospec.engine.refusals import RequestRefusedError
-from turbospec.wire.base import WireModel
-from turbospec.wire.control_document import MAX_BODY_BYTES, ControlAnswer, ControlDocument
-from turbospec.wire.engine_state import EngineState, StepsPage
+
+__all__ = ["ControlApi", "ControlServer"]
 
 MAX_CONNECTIONS = 16
 """Requests served at once. An operator and two Prometheus servers need three; more would take the interpreter
@@ -33,20 +26,6 @@ CONNECTION_SECONDS = 15.0
 
 DRAIN_BYTES = 16 * 1024 * 1024
 """Of a refused body so much is read and thrown away, so that the client reads our answer and not a connection reset."""
-
-JSON = "application/json"
-PROMETHEUS_TEXT = "text/plain; version=0.0.4; charset=utf-8"
-
-
-@dataclass(frozen=True, slots=True)
-class ControlApi:
-    """What the server serves; every function may be called from any thread."""
-
-    state: Callable[[], EngineState]
-    put: Callable[[ControlDocument], ControlAnswer]
-    refused: Callable[[], None]
-    steps: Callable[[int, int], StepsPage]
-    metrics: Callable[[], bytes]
 
 
 class ControlServer:
@@ -98,8 +77,7 @@ class _Server(ThreadingHTTPServer):
     allow_reuse_address = True
 
     def __init__(self, address: tuple[str, int], api: ControlApi, token_sha256: str | None) -> None:
-        self.api = api
-        self.token_digest = bytes.fromhex(token_sha256) if token_sha256 else None
+        self.requests = ControlRequests(api, token_sha256)
         self._slots = threading.BoundedSemaphore(MAX_CONNECTIONS)
         self._open: dict[int, tuple[socket.socket, float]] = {}
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
@@ -162,73 +140,29 @@ class _Handler(BaseHTTPRequestHandler):
         """A control document."""
         self._answer(self._put)
 
-    def _get(self) -> None:
-        url = urlsplit(self.path)
-        if url.path == "/healthz":
-            return self._send(HTTPStatus.OK, "text/plain; charset=utf-8", b"ok\n")
-        if url.path == "/metrics":
-            return self._send(HTTPStatus.OK, PROMETHEUS_TEXT, self.server.api.metrics())
-        if url.path == "/v1/state":
-            self._authorize()
-            return self._send_model(HTTPStatus.OK, self.server.api.state())
-        if url.path == "/v1/steps":
-            self._authorize()
-            query = parse_qs(url.query)
-            return self._send_model(
-                HTTPStatus.OK, self.server.api.steps(_number(query, "since", 0), _number(query, "limit", 256))
-            )
-        raise RequestRefusedError("NotFound", f"there is no {url.path[:200]!r}")
+    def _get(self) -> Answer:
+        return self.server.requests.get(self.path, self._header("Authorization"))
 
-    def _put(self) -> None:
-        if urlsplit(self.path).path != "/v1/control":
-            raise RequestRefusedError("NotFound", f"nothing can be put to {self.path[:200]!r}")
-        self._authorize()
+    def _put(self) -> Answer:
+        requests = self.server.requests
+        length = requests.admit(self.path, self._header("Authorization"), self._header("Content-Length"))
+        return requests.put(self.rfile.read(length))
+
+    def _header(self, name: str) -> str:
+        return str(self.headers.get(name, ""))
+
+    def _answer(self, work: Callable[[], Answer]) -> None:
         try:
-            document = parse_document(self.rfile.read(self._body_length()))
-            answer = self.server.api.put(document)
+            self._send(work())
         except RequestRefusedError as refusal:
-            self.server.api.refused()
-            logger.log(
-                logging.WARNING if refusal.code != "StaleEpoch" else logging.INFO,
-                "refused a control document: %s",
-                refusal,
-            )
-            raise
-        self._send_model(HTTPStatus.OK, answer)
-
-    def _body_length(self) -> int:
-        text = self.headers.get("Content-Length", "")
-        if not text.isascii() or not text.isdigit():
-            raise RequestRefusedError("LengthRequired", "send the body with a Content-Length")
-        length = int(text[:19])
-        if length > MAX_BODY_BYTES:
-            raise RequestRefusedError("TooLarge", f"the body has {length} bytes, at most {MAX_BODY_BYTES} are read")
-        return length
-
-    def _authorize(self) -> None:
-        expected = self.server.token_digest
-        if expected is None:
-            raise RequestRefusedError(
-                "NoToken",
-                "the engine was started without TURBOSPEC_TOKEN_SHA256: nobody may read its state or control it",
-            )
-        scheme, _, token = self.headers.get("Authorization", "").partition(" ")
-        digest = hashlib.sha256(token.strip().encode("utf-8", "surrogateescape")).digest()
-        if scheme.lower() != "bearer" or not hmac.compare_digest(digest, expected):
-            raise RequestRefusedError("Unauthorized", "send 'Authorization: Bearer <token>' with the token of this pod")
-
-    def _answer(self, work: Callable[[], None]) -> None:
-        try:
-            work()
-        except RequestRefusedError as refusal:
-            self._send_model(refusal.status, refusal.as_wire())
+            self._send(refusal_answer(refusal))
             self._drain()
         except OSError:
             raise  # the client went away: the server's own business
         except Exception:  # noqa: BLE001 - a failure of ours must be neither half an answer nor a stack on the wire
             logger.warning("a control request failed", exc_info=True)
             failure = RequestRefusedError("Failed", "the engine runtime failed on this request; its log says why")
-            self._send_model(failure.status, failure.as_wire())
+            self._send(refusal_answer(failure))
 
     def _drain(self) -> None:
         """Reads what is left of a refused body for at most a second."""
@@ -244,24 +178,14 @@ class _Handler(BaseHTTPRequestHandler):
         except OSError:
             return
 
-    def _send_model(self, status: HTTPStatus, model: WireModel) -> None:
-        self._send(status, JSON, model.model_dump_json(by_alias=True).encode())
-
-    def _send(self, status: HTTPStatus, content_type: str, body: bytes) -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", content_type)
-        self.send_header("Content-Length", str(len(body)))
+    def _send(self, answer: Answer) -> None:
+        self.send_response(answer.status)
+        self.send_header("Content-Type", answer.content_type)
+        self.send_header("Content-Length", str(len(answer.body)))
         self.send_header("Connection", "close")
         self.end_headers()
-        self.wfile.write(body)
+        self.wfile.write(answer.body)
         self.wfile.flush()
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's signature
         """Requests come every few seconds for ever: not into the engine's log."""
-
-
-def _number(query: dict[str, list[str]], name: str, default: int) -> int:
-    text = query.get(name, [str(default)])[0]
-    if not text.isascii() or not text.isdigit():
-        raise RequestRefusedError("Invalid", f"{name}: {text[:40]!r} is not a whole number")
-    return int(text[:18])

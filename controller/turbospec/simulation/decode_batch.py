@@ -83,6 +83,12 @@ class DecodeBatch:
             self.tokens_sum[:], self.drafted_sum[:] = 0.0, 0.0
         return request
 
+    def progress(self) -> list[int]:
+        """Tokens that each request has so far, in the order of ``requests``."""
+        return [
+            place - r.place for place, r in zip(self._place[: len(self.requests)].tolist(), self.requests, strict=True)
+        ]
+
     def drafts(self, asked: int, budget: int) -> Drafts:
         """What was proposed at K = ``asked``; cut where decodes and drafts would exceed ``budget`` tokens."""
         n = len(self.requests)

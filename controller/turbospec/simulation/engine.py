@@ -1,7 +1,9 @@
 """The simulated engine: continuous batching with chunked prefill, one step at a time.
 
 Steps follow vLLM's asynchronous scheduler on model runner V2: the K decided in step n is what step n + 1 verifies, and
-the interval that ends with step n + 1 is spent on drafting and verifying it.
+the interval that ends with step n + 1 is spent on drafting and verifying it. On model runner V1 the drafts that step
+n + 1 verifies are proposed within step n, before its tokens are known to anyone: its interval is spent on verifying the
+K decided in step n - 1 and drafting at the K decided in step n.
 """
 
 from collections import deque
@@ -29,9 +31,18 @@ class SimulatedEngine:
     cache, the one admitted last loses its KV cache, waits in front, and is prefilled again.
     """
 
-    def __init__(self, spec: EngineFile, bank: TextBank, seed: int, *, plain: bool = False) -> None:
-        """``plain``: as if started without the drafter."""
+    def __init__(
+        self,
+        spec: EngineFile,
+        bank: TextBank,
+        seed: int,
+        *,
+        plain: bool = False,
+        drafts_after_completion: bool = True,
+    ) -> None:
+        """``plain``: as if started without the drafter. ``drafts_after_completion``: False on model runner V1."""
         self.spec = spec
+        self._drafts_after_completion = drafts_after_completion
         self.step_time = StepTime(spec)
         self.batch = DecodeBatch(bank, spec.max_num_seqs, spec.max_draft_tokens)
         self.capacity = spec.kv_cache_tokens
@@ -50,6 +61,8 @@ class SimulatedEngine:
         self.prefilling: list[Request] = []
         self.finished: list[Request] = []
         """Requests that got their last token in the last step."""
+        self.prefilled: list[Request] = []
+        """Requests whose prefill ended with the last step, which gave them a token."""
         self._promised = 0
         """KV cache of the prompts in prefill, all of them, computed or not."""
         self._lookahead = 1 if plain else 1 + spec.max_draft_tokens
@@ -79,6 +92,16 @@ class SimulatedEngine:
             raise ValueError(f"a request of {most} tokens, its drafts included, exceeds kvCacheTokens {self.capacity}")
         self.waiting.append(request)
 
+    def cancel(self, request: Request) -> None:
+        """Take out a request between two steps, its client being gone; nothing happens where it has ended."""
+        if request in self.waiting:
+            self.waiting.remove(request)
+        elif request in self.prefilling:
+            self.prefilling.remove(request)
+            self._promised -= request.prompt_tokens + request.generated
+        elif request in self.batch.requests:
+            self.batch.remove(self.batch.requests.index(request))
+
     def idle_until(self, when: float) -> None:
         """Let time pass without work."""
         self.now, self._idle = max(self.now, when), True
@@ -96,18 +119,24 @@ class SimulatedEngine:
         composition = StepComposition(decodes, prefill, kv_tokens, len(self.waiting))
         self.decided = decide(composition)
         work = Work(decodes, asked, drafts.total, drafts.passes, kv_tokens, prefill)
-        self.last_seconds = took = self.step_time.seconds(work) / self._speedup * next(self._noise)
-        self.now += took
         self.seq += 1
         delivered = self.batch.verify(drafts)
         self.finished, beyond = self.batch.ended()
+        self.prefilled = completed
         for request in completed:
-            self._first_token(request)
+            self._decode(request)
+        seconds = self.step_time.seconds(work, self._proposing())
+        self.last_seconds = took = seconds / self._speedup * next(self._noise)
+        self.now += took
+        for request in completed:
+            if request.first_token is None:
+                request.first_token = self.now
         for request in self.finished:
             request.finished = self.now
         self.last_generated = generated = delivered.generated_tokens - beyond + len(completed)
         self.last_drafted, self.last_accepted = drafts.total, delivered.generated_tokens - decodes
-        interval = None if self._idle else took
+        mixed = not self._drafts_after_completion and self.decided != asked
+        interval = None if self._idle or mixed else took
         self._idle = not self.busy
         if not record:
             return None
@@ -129,6 +158,13 @@ class SimulatedEngine:
             accepted_per_position=delivered.accepted_per_position,
         )
 
+    def _proposing(self) -> Work | None:
+        """What this step drafts, where the next one will verify it."""
+        if self._drafts_after_completion:
+            return None
+        drafts = self.batch.drafts(self.decided, self.spec.max_num_batched_tokens)
+        return Work(len(self.batch), self.decided, drafts.total, drafts.passes, self.batch.kv_tokens, 0)
+
     def _make_room(self) -> bool:
         """Preempt until every running request can grow by a full draft; whether any was."""
         before = self.preemptions
@@ -139,7 +175,9 @@ class SimulatedEngine:
             else:
                 requests = self.batch.requests
                 request = self.batch.remove(max(range(len(requests)), key=lambda i: requests[i].admission))
+                request.preempted = self.now
             request.computed = 0
+            request.preemptions += 1
             self.waiting.appendleft(request)
             self.preemptions += 1
         return self.preemptions > before
@@ -160,6 +198,8 @@ class SimulatedEngine:
             request = self.waiting.popleft()
             self._admissions += 1
             request.admission = self._admissions
+            if request.admitted is None:
+                request.admitted = self.now
             needed = request.prompt_tokens + request.generated
             request.computed = min(budget - tokens, needed)
             tokens += request.computed
@@ -179,12 +219,10 @@ class SimulatedEngine:
         needed = request.prompt_tokens + request.generated + (there + 1) * self._lookahead
         return self.kv_tokens + needed <= self.capacity
 
-    def _first_token(self, request: Request) -> None:
+    def _decode(self, request: Request) -> None:
         """The step that computes the last prompt token also gives a token."""
         self._promised -= request.prompt_tokens + request.generated
         request.generated += 1
-        if request.first_token is None:
-            request.first_token = self.now
         if request.generated >= request.output_tokens:
             self.finished.append(request)
         else:

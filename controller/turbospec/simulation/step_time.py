@@ -44,20 +44,30 @@ class StepTime:
         self._parts: _Linear | _Table = _Linear(spec.linear) if spec.linear else _Table(_given(spec.table), rate)
         self.drift: DriftSpec | None = None
 
-    def seconds(self, work: Work) -> float:
-        """Duration of the step, in seconds."""
+    def seconds(self, work: Work, proposing: Work | None = None) -> float:
+        """Duration of the step, in seconds.
+
+        ``proposing``: the work whose drafts are proposed in this step, where it is not that whose drafts are verified
+        (model runner V1 proposes for the step after).
+        """
+        fixed, per_token, drafting, eager = self._split(work)
+        if proposing is not None:
+            drafting = self._split(proposing)[2]
+        drift = self.drift
+        if drift is None:
+            return (fixed + per_token + drafting) * eager
+        total = fixed + per_token * drift.per_token_factor + drafting * drift.draft_factor
+        return total * eager * drift.factor
+
+    def _split(self, work: Work) -> tuple[float, float, float, float]:
+        """Fixed, per-token and drafting seconds, and what eager execution multiplies them by."""
         decodes, drafted, passes = work.decodes, work.drafted, work.passes
         proposed = drafted
         if self._always and work.asked and decodes:
             proposed, passes = float(decodes * self._most), self._most
         tokens = decodes + drafted + work.prefill_tokens
         padded, eager = self._pad(tokens)
-        fixed, per_token, drafting = self._parts.split(work, padded / tokens if tokens else 1.0, proposed, passes)
-        drift = self.drift
-        if drift is None:
-            return (fixed + per_token + drafting) * eager
-        total = fixed + per_token * drift.per_token_factor + drafting * drift.draft_factor
-        return total * eager * drift.factor
+        return *self._parts.split(work, padded / tokens if tokens else 1.0, proposed, passes), eager
 
     def _pad(self, tokens: float) -> tuple[float, float]:
         sizes = self._sizes

@@ -17,7 +17,7 @@ CLIENT_NUMBERS = 1 << 20
 """Request numbers of one client: its requests are the same in every arm, however fast they are answered."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Request:
     """One request, from its arrival to its last token. Times in simulated seconds."""
 
@@ -32,6 +32,10 @@ class Request:
     admission: int = 0
     computed: int = 0
     """Prompt (and, after a preemption, output) tokens whose KV cache is there while it is in prefill."""
+    admitted: float | None = None
+    preempted: float | None = None
+    """When it last lost its KV cache while it decoded: it has had no token since."""
+    preemptions: int = 0
     first_token: float | None = None
     finished: float | None = None
 

@@ -1,0 +1,63 @@
+"""What a stand-in engine says of itself, from its ENGINE.yaml."""
+
+import hashlib
+import uuid
+
+import turbospec
+from turbospec.engine.runtime import EngineFacts
+from turbospec.simulation.controllers import startup_table
+from turbospec.simulation.files import EngineFile
+from turbospec.standin.options import StandInOptions
+from turbospec.wire.engine_state import EngineInfo, EngineLimits, Unsupported
+from turbospec.wire.identity import ProfileIdentity
+
+ENGINE_VERSION = f"stand-in {turbospec.__version__}"
+"""In place of vLLM's version: nobody must take it, or a profile measured on it, for the real one."""
+
+
+def stand_in_facts(spec: EngineFile, options: StandInOptions) -> EngineFacts:
+    """Facts of one more engine. Engines of equal files and options share their profile key, and nothing else does."""
+    unsupported = None
+    if spec.allowed == (0,):
+        unsupported = Unsupported(code="NoSpeculation", message="allowedDraftTokens holds 0 only: nothing to choose")
+    return EngineFacts(
+        info=EngineInfo(
+            id=uuid.uuid4().hex,
+            vllm_version=ENGINE_VERSION,
+            runtime_version=turbospec.__version__,
+            data_parallel_rank=0,
+        ),
+        identity=_identity(spec, options),
+        limits=EngineLimits(
+            max_num_seqs=spec.max_num_seqs,
+            max_num_batched_tokens=spec.max_num_batched_tokens,
+            max_model_len=spec.max_model_len,
+            max_draft_tokens=spec.max_draft_tokens,
+            allowed_draft_tokens=list(spec.allowed),
+            kv_cache_tokens=spec.kv_cache_tokens,
+            graph_sizes=list(spec.graph.padded_to) if spec.graph else [],
+            kv_block_tokens=1,
+        ),
+        unsupported=unsupported,
+        startup_table=startup_table(spec.allowed, spec.max_num_seqs),
+        drafts_after_completion=options.drafts_after_completion,
+    )
+
+
+def _identity(spec: EngineFile, options: StandInOptions) -> ProfileIdentity:
+    # Noise and drift are how an engine deviates from itself: they do not make it another one.
+    timing = spec.model_dump_json(include={"step_time", "prefill_tokens_per_second", "graph", "draft_always"})
+    return ProfileIdentity(
+        hardware=options.hardware,
+        target=options.model,
+        drafter=f"{options.model}-drafter",
+        method=options.method,
+        engine_arguments={
+            "model_runner": options.runner,
+            "async_scheduling": str(options.drafts_after_completion).lower(),
+            "max_num_batched_tokens": str(spec.max_num_batched_tokens),
+            "max_draft_tokens": str(spec.max_draft_tokens),
+            "step_time": hashlib.sha256(timing.encode()).hexdigest()[:16],
+        },
+        engine_version=ENGINE_VERSION,
+    )
