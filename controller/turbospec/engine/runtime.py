@@ -7,6 +7,7 @@ from typing import Any
 
 from turbospec.control.acceptance import PositionEstimate
 from turbospec.control.engine_loop import EngineLoop, LoopLimits, LoopSettings
+from turbospec.control.probing import ProbeReport
 from turbospec.control.step import StepRecord
 from turbospec.engine.composition import CompositionReader
 from turbospec.engine.environment import logger
@@ -17,6 +18,9 @@ from turbospec.wire.identity import ProfileIdentity
 
 MAX_UNFED = 8
 """Records kept for the next running step; vLLM may leave out the call that feeds them (deferred structured outputs)."""
+
+MAX_HELD = 256
+"""Records kept while another thread has the loop for longer; older ones are then dropped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +38,8 @@ class EngineFacts:
 class EngineRuntime:
     """The hooks of one scheduler and what other threads may ask of it.
 
-    Threads: the hooks run in the engine's thread. ``configure`` and the readers run in any other. The engine's
-    thread takes no
-    lock it could wait for: where another thread is configuring the loop, a step's record is not fed to it.
+    Threads: the hooks run in the engine's thread. ``configure`` and the readers run in any other. The engine's thread
+    takes no lock it could wait for: while another thread has the loop, records wait for a later step.
     Any exception in a hook ends our part in the engine, never the engine: it goes on with its start-up table.
     """
 
@@ -96,10 +99,8 @@ class EngineRuntime:
         cost to them."""
         if not self._unfed or self._failed is not None:
             return
-        records, self._unfed = self._unfed, []
         try:
-            for record in records:
-                self._feed(record)
+            self._feed()
         except Exception as error:  # noqa: BLE001 - see the class
             self._give_up(error)
 
@@ -162,12 +163,37 @@ class EngineRuntime:
             )
         return self.facts.unsupported
 
+    @property
+    def failed(self) -> bool:
+        """Our part in this engine has ended with an error."""
+        return self._failed is not None
+
     def estimates(self) -> tuple[PositionEstimate, ...]:
         """Acceptance and yield by position; empty where K is never steered."""
         if self.loop is None:
             return ()
         with self._loop_lock:
             return self.loop.estimates()
+
+    def probe_report(self) -> ProbeReport | None:
+        """What probing has cost; None where K is never steered."""
+        if self.loop is None:
+            return None
+        with self._loop_lock:
+            return self.loop.probe_report()
+
+    def save(self) -> dict[str, Any] | None:
+        """What the loop has learnt, as plain lists and numbers; None where K is never steered."""
+        if self.loop is None:
+            return None
+        with self._loop_lock:
+            return self.loop.save()
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        """Goes on from what ``save`` said. Raises what reading a dictionary of another shape raises."""
+        if self.loop is not None:
+            with self._loop_lock:
+                self.loop.restore(saved)
 
     def table(self) -> tuple[int, ...]:
         """K by batch as now decided, index 0 unused."""
@@ -181,12 +207,19 @@ class EngineRuntime:
         running, waiting = scheduler.get_request_counts()
         return int(running), int(waiting), float(scheduler.kv_cache_manager.usage)
 
-    def _feed(self, record: StepRecord) -> None:
-        if self.loop is not None and self._loop_lock.acquire(blocking=False):
+    def _feed(self) -> None:
+        records = self._unfed
+        if self.loop is None:
+            records.clear()
+        elif self._loop_lock.acquire(blocking=False):
             try:
-                self.loop.observe(record)
+                for record in records:
+                    self.loop.observe(record)
+                records.clear()
             finally:
                 self._loop_lock.release()
+        elif len(records) > MAX_HELD:
+            del records[: len(records) - MAX_HELD]
 
     def _give_up(self, error: Exception) -> None:
         """From here on the engine runs as if TurboSpec were not there, by its start-up table."""
