@@ -3,6 +3,7 @@
 import hashlib
 import http.client
 import json
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -58,6 +59,7 @@ class Engine:
         self.scheduler.get_grammar_bitmask(output)
         self.scheduler.update_from_output(output, model_output(output, 1))
         self.scheduler.give_drafts(output)
+        self.attached.runtime.settle()
         return int(output.num_spec_tokens_to_schedule)
 
 
@@ -78,6 +80,51 @@ def start(folder: Path, scheduler: FakeScheduler | None = None, facts: Any = Non
     attached = attach_with(made, facts if facts is not None else engine_facts(), environment(folder, **changes))
     made._turbospec = attached
     return Engine(made, attached)
+
+
+STALL_SECONDS = 3.0
+"""A step that waits for a fault to end waits for seconds (slow clients: 15); one on a crowded machine does not."""
+
+
+class Serving:
+    """Steps an engine in a thread of its own, as vLLM does, while a test misbehaves; fails where steps stop."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._failure: BaseException | None = None
+        self.steps = 0
+        self.longest = 0.0
+
+    def __enter__(self) -> "Serving":
+        if not self._engine.scheduler.requests:
+            self._engine.scheduler.add("load")
+        self._thread.start()
+        wait_for(lambda: self.steps > 3)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        seen = self.steps
+        try:
+            wait_for(lambda: self.steps > seen + 3 or self._failure)
+        finally:
+            self._end.set()
+            self._thread.join(10)
+        assert self._failure is None, self._failure
+        assert self.longest < STALL_SECONDS
+        assert self._engine.attached.runtime.unsupported() in {None, self._engine.attached.runtime.facts.unsupported}
+
+    def _run(self) -> None:
+        try:
+            while not self._end.is_set():
+                began = time.monotonic()
+                self._engine.step()
+                self.longest = max(self.longest, time.monotonic() - began)
+                self.steps += 1
+                time.sleep(0.001)  # the device works
+        except Exception as error:  # noqa: BLE001 - told to the test
+            self._failure = error
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = 20.0) -> None:

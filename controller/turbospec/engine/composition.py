@@ -7,7 +7,8 @@ from typing import Any
 from turbospec.control.step import StepComposition
 
 EXACT_CONTEXT_BATCH = 64
-"""Up to this batch the context is summed on every step (50 ns a request); above it on every CONTEXT_INTERVAL-th one."""
+"""Up to this batch the context is summed on every step (50 ns a request); above it on every CONTEXT_INTERVAL-th one,
+when it is running."""
 
 CONTEXT_INTERVAL = 8
 """In 8 steps a context of hundreds of tokens grows by a few tokens per request: far below what changes the best K."""
@@ -46,17 +47,29 @@ class CompositionReader:
         )
         return composition, draft_tokens
 
+    def recount(self, output: Any, requests: Mapping[str, Any]) -> None:
+        """Counts the context of a large batch, where it is due; called when the step is running, which is after vLLM
+        has advanced ``num_computed_tokens`` by what was scheduled."""
+        if self._until_count > 1 or len(output.num_scheduled_tokens) <= EXACT_CONTEXT_BATCH:
+            return
+        try:
+            self._count(output.num_scheduled_tokens, requests, output.total_num_scheduled_tokens)
+        except KeyError:  # vLLM asked late, and a request has ended meanwhile: the next step will do
+            return
+
     def _context(self, scheduled: dict[str, int], requests: Mapping[str, Any]) -> int:
         batch = len(scheduled)
+        if batch <= EXACT_CONTEXT_BATCH or abs(batch - self._counted_batch) * 8 > self._counted_batch:
+            return self._count(scheduled, requests, 0)
         self._until_count -= 1
-        moved = abs(batch - self._counted_batch) * 8 > self._counted_batch
-        if batch <= EXACT_CONTEXT_BATCH or self._until_count <= 0 or moved:
-            total = int(sum(map(_computed, map(requests.__getitem__, scheduled))))
-            self._mean_context = total / batch
-            self._counted_batch = batch
-            self._until_count = CONTEXT_INTERVAL
-            return total
         return round(self._mean_context * batch)
+
+    def _count(self, scheduled: dict[str, int], requests: Mapping[str, Any], advanced: int) -> int:
+        batch = len(scheduled)
+        total = int(sum(map(_computed, map(requests.__getitem__, scheduled)))) - advanced
+        self._mean_context, self._counted_batch = total / batch, batch
+        self._until_count = CONTEXT_INTERVAL
+        return total
 
 
 def asked_for_drafts(output: Any, decodes: int) -> int:

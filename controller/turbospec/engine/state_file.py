@@ -48,7 +48,7 @@ class StateFile:
                 return self._checked(handle)
             finally:
                 os.close(handle)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
             self.ignore(f"it cannot be read ({error.strerror})")
