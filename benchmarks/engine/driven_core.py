@@ -227,7 +227,7 @@ class DrivenCore:
             self.outputs[out.request_id].extend(out.new_token_ids)
             if out.finish_reason is not None:
                 self.finished[out.request_id] = str(out.finish_reason)
-        return executed
+        return bool(executed)
 
     def busy(self) -> bool:
         """Whether a request is waiting, running or in flight."""

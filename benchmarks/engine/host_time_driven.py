@@ -3,6 +3,7 @@
 python -m benchmarks.engine.host_time_driven MODEL sync|async BATCHES BLOCKS REQUEST_BLOCKS
 """
 
+import gc
 import json
 import subprocess
 import sys
@@ -28,6 +29,10 @@ EXPOSED = ("step_scheduled", "step_arrived", "stats_made", "step_completed")
 HIDDEN = ("step_running",)
 
 
+class _NoHooks:
+    """In the mixin's place, so that objects of both classes are laid out alike and one can become the other."""
+
+
 class Bench:
     """One engine core; hooks are switched by giving its scheduler the class with or without them."""
 
@@ -37,11 +42,13 @@ class Bench:
         self.driven = DrivenCore(make(model, [[1, 64, 7], [65, 128, 3], [129, 200, 1], [201, 256, 0]]), device)
         self.scheduler = self.driven.scheduler
         self.mixed = type(self.scheduler)
-        self.plain = self.mixed.__mro__[2]
+        self.plain = type("Plain", (_NoHooks, self.mixed.__mro__[2]), {})
         self.runtime: Any = self.scheduler._turbospec.runtime
         self.port = self.scheduler._turbospec.server.port
         self._added = 0
-        self._spent = {"exposed": 0, "hidden": 0}
+        self._spent = {"exposed": 0, "collected": 0, "hidden": 0}
+        self.collections = self._collected = self._collecting = 0
+        gc.callbacks.append(self._on_collection)
         self._untimed = {name: getattr(self.runtime, name) for name in (*EXPOSED, *HIDDEN)}
         self.arrived = self.dispatched = 0
         self._note_times()
@@ -65,25 +72,35 @@ class Bench:
             timed = mode == "timed"
             setattr(self.runtime, name, self._timer(plain, name in EXPOSED) if timed else plain)
 
-    def step(self) -> tuple[int, int, int]:
-        """Nanoseconds from a step's tokens to the next dispatch, and within it of our hooks; and of those behind it."""
+    def step(self) -> tuple[int, int, int, int]:
+        """Nanoseconds from a step's tokens to the next dispatch; in our hooks within it, and there in the garbage
+        collector; in our hooks behind it."""
         spent = self._spent
-        spent["exposed"] = spent["hidden"] = 0
+        spent["exposed"] = spent["collected"] = spent["hidden"] = 0
         before = self.arrived
         outputs, executed = self.driven.core.step_fn()
         self.driven.core.post_step(executed)
         del outputs
-        return self.dispatched - before, spent["exposed"], spent["hidden"]
+        return self.dispatched - before, spent["exposed"], spent["collected"], spent["hidden"]
 
     def _timer(self, hook: Callable[..., None], exposed: bool) -> Callable[..., None]:
         clock, spent, key = time.perf_counter_ns, self._spent, "exposed" if exposed else "hidden"
 
         def timed(*arguments: Any) -> None:
-            began = clock()
+            collected, began = self._collected, clock()
             hook(*arguments)
             spent[key] += clock() - began
+            if exposed:
+                spent["collected"] += self._collected - collected
 
         return timed
+
+    def _on_collection(self, phase: str, _: Any) -> None:
+        if phase == "start":
+            self._collecting = time.perf_counter_ns()
+        else:
+            self._collected += time.perf_counter_ns() - self._collecting
+            self.collections += 1
 
     def _note_times(self) -> None:
         executor: Any = self.driven.core.model_executor
@@ -111,25 +128,28 @@ class Bench:
         executor.execute_model, executor.sample_tokens = execute_model, sample_tokens
 
 
-def host_time(bench: Bench, batch: int, blocks: int) -> dict[str, list[list[int]]]:
+def host_time(bench: Bench, batch: int, blocks: int) -> dict[str, Any]:
     """Per mode one list of gaps per block; of the timed blocks the hooks' own times as well."""
     for _ in range(WARM_STEPS):
         bench.fill(batch)
         bench.step()
-    found: dict[str, list[list[int]]] = {"on": [], "off": [], "exposed": [], "hidden": []}
+    found: dict[str, Any] = {name: [] for name in ("on", "off", "exposed", "net", "hidden")}
+    found["collections"] = {"on": 0, "off": 0, "timed": 0}
     for number in range(3 * blocks):
         mode = ("off", "on", "timed")[number % 3]
         bench.switch(mode)
-        steps = []
+        steps, collections = [], bench.collections
         for _ in range(BLOCK_STEPS):
             bench.fill(batch)
             steps.append(bench.step())
+        found["collections"][mode] += bench.collections - collections
         steps = steps[3:]  # the pipeline still holds steps of the mode before
         if mode == "timed":
-            found["exposed"].append([exposed for _, exposed, _ in steps])
-            found["hidden"].append([hidden for _, _, hidden in steps])
+            found["exposed"].append([exposed for _, exposed, _, _ in steps])
+            found["net"].append([exposed - collected for _, exposed, collected, _ in steps])
+            found["hidden"].append([hidden for _, _, _, hidden in steps])
         else:
-            found[mode].append([gap for gap, _, _ in steps])
+            found[mode].append([gap for gap, _, _, _ in steps])
     bench.switch("on")
     return found
 

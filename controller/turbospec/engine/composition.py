@@ -7,8 +7,7 @@ from typing import Any
 from turbospec.control.step import StepComposition
 
 EXACT_CONTEXT_BATCH = 64
-"""Up to this batch the context is summed on every step (50 ns a request); above it on every CONTEXT_INTERVAL-th one,
-when it is running."""
+"""Up to this batch the context is summed for every step (50 ns a request); above it for each CONTEXT_INTERVAL-th one."""
 
 CONTEXT_INTERVAL = 8
 """In 8 steps a context of hundreds of tokens grows by a few tokens per request: far below what changes the best K."""
@@ -17,19 +16,22 @@ _computed = attrgetter("num_computed_tokens")
 
 
 class CompositionReader:
-    """Reads one StepComposition per step. Call it before vLLM advances ``num_computed_tokens`` for the step.
+    """Reads a step in two parts: what K is chosen by before the step is dispatched, its context when it is running.
 
-    Decodes and prefill need no loop on a step without prefill: every request then has exactly one token beside
-    its drafts.
+    Decodes and prefill need no loop in Python on a step without prefill: every request then has exactly one token
+    beside its drafts. Nothing is allocated that need not be: every container made before the dispatch may be the one
+    that sets off Python's garbage collector.
     """
 
     def __init__(self) -> None:
         self._mean_context = 0.0
         self._counted_batch = 0
         self._until_count = 0
+        self.verified_draft_tokens = 0
+        """How many draft tokens the step last read verifies."""
 
-    def read(self, output: Any, requests: Mapping[str, Any], waiting: int) -> tuple[StepComposition, int]:
-        """The composition, and how many draft tokens the step verifies."""
+    def read(self, output: Any, waiting: int) -> StepComposition:
+        """The composition, with the context as it was when it was last counted."""
         scheduled: dict[str, int] = output.num_scheduled_tokens
         drafts: dict[str, list[int]] = output.scheduled_spec_decode_tokens
         batch = len(scheduled)
@@ -39,37 +41,26 @@ class CompositionReader:
             # Only decodes have drafts, and a decode without drafts is one token: what is left is prefill.
             chunks = [count for name, count in scheduled.items() if count > 1 and name not in drafts]
             decodes, prefill = batch - len(chunks), sum(chunks)
-        composition = StepComposition(
-            decodes=decodes,
-            prefill_tokens=prefill,
-            kv_tokens=self._context(scheduled, requests),
-            waiting=waiting,
-        )
-        return composition, draft_tokens
+        self.verified_draft_tokens = draft_tokens
+        return StepComposition(decodes, prefill, round(self._mean_context * batch), waiting)
 
-    def recount(self, output: Any, requests: Mapping[str, Any]) -> None:
-        """Counts the context of a large batch, where it is due; called when the step is running, which is after vLLM
-        has advanced ``num_computed_tokens`` by what was scheduled."""
-        if self._until_count > 1 or len(output.num_scheduled_tokens) <= EXACT_CONTEXT_BATCH:
-            return
-        try:
-            self._count(output.num_scheduled_tokens, requests, output.total_num_scheduled_tokens)
-        except KeyError:  # vLLM asked late, and a request has ended meanwhile: the next step will do
-            return
-
-    def _context(self, scheduled: dict[str, int], requests: Mapping[str, Any]) -> int:
+    def context(self, output: Any, requests: Mapping[str, Any]) -> int:
+        """Tokens whose KV cache the step reads; call it when vLLM has advanced ``num_computed_tokens`` by what was
+        scheduled. Exact up to EXACT_CONTEXT_BATCH requests, a few steps old above."""
+        scheduled: dict[str, int] = output.num_scheduled_tokens
         batch = len(scheduled)
-        if batch <= EXACT_CONTEXT_BATCH or abs(batch - self._counted_batch) * 8 > self._counted_batch:
-            return self._count(scheduled, requests, 0)
         self._until_count -= 1
+        moved = abs(batch - self._counted_batch) * 8 > self._counted_batch
+        if batch <= EXACT_CONTEXT_BATCH or self._until_count <= 0 or moved:
+            try:
+                computed = int(sum(map(_computed, map(requests.__getitem__, scheduled))))
+            except KeyError:  # vLLM asked late, and a request has ended meanwhile
+                return round(self._mean_context * batch)
+            total = max(0, computed - int(output.total_num_scheduled_tokens))
+            self._mean_context, self._counted_batch = total / batch, batch
+            self._until_count = CONTEXT_INTERVAL
+            return total
         return round(self._mean_context * batch)
-
-    def _count(self, scheduled: dict[str, int], requests: Mapping[str, Any], advanced: int) -> int:
-        batch = len(scheduled)
-        total = int(sum(map(_computed, map(requests.__getitem__, scheduled)))) - advanced
-        self._mean_context, self._counted_batch = total / batch, batch
-        self._until_count = CONTEXT_INTERVAL
-        return total
 
 
 def asked_for_drafts(output: Any, decodes: int) -> int:

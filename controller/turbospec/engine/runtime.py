@@ -70,6 +70,7 @@ class EngineRuntime:
         self._lengths: list[int] | None = None
         self._arrived: list[_Arrived] = []
         self._newest_output: Any = None
+        self._newest_step: ScheduledStep | None = None
         self._unfed: list[StepRecord] = []
         self._count_ourselves = not getattr(scheduler, "log_stats", False)
         self._loop_lock = threading.Lock()
@@ -103,14 +104,15 @@ class EngineRuntime:
             seq = self.next_seq
             self.next_seq = seq + 1
             scheduler = self._scheduler
-            composition, verified = self._reader.read(output, scheduler.requests, len(scheduler.waiting))
+            composition = self._reader.read(output, len(scheduler.waiting))
             if self.loop is not None and not self.killed:
                 draft_tokens = self.loop.draft_tokens(composition)
                 # Any other K would trip an assertion in the worker and end the engine.
                 if draft_tokens in self._allowed:
                     output.num_spec_tokens_to_schedule = draft_tokens
             decided = output.num_spec_tokens_to_schedule if self._drafts else 0
-            self.telemetry.scheduled(seq, output, composition, verified, decided)
+            verified = self._reader.verified_draft_tokens
+            self._newest_step = self.telemetry.scheduled(seq, output, composition, verified, decided)
             self._newest_output = output
         except Exception as error:  # noqa: BLE001 - see the class
             self._give_up(error)
@@ -121,8 +123,9 @@ class EngineRuntime:
             return
         try:
             output, self._newest_output = self._newest_output, None
-            if output is not None:
-                self._reader.recount(output, self._scheduler.requests)
+            step, self._newest_step = self._newest_step, None
+            if step is not None:
+                step.kv_tokens = self._reader.context(output, self._scheduler.requests)
             self._take_in()
             if self._unfed:
                 self._feed()

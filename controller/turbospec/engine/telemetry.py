@@ -85,6 +85,7 @@ class ScheduledStep:
     previous_decided: int
     verified_draft_tokens: int
     drafting_requests: int
+    kv_tokens: int
     gone: set[str] | None = None
 
 
@@ -100,21 +101,26 @@ class StepTelemetry:
         zeros = (0,) * max_draft_tokens
         self.no_drafts = DraftCounts(0, 0, 0, zeros, zeros)
 
-    def scheduled(self, seq: int, output: Any, composition: StepComposition, verified: int, decided: int) -> None:
-        """A step with work was scheduled and ``decided`` was put into it."""
+    def scheduled(
+        self, seq: int, output: Any, composition: StepComposition, verified: int, decided: int
+    ) -> ScheduledStep:
+        """A step with work was scheduled and ``decided`` was put into it. ``kv_tokens`` may be made exact later."""
         if len(self._in_flight) >= MAX_IN_FLIGHT:
             self._in_flight.clear()
             self._previous_end = None
         previous = self._previous_decided
-        self._in_flight[id(output)] = ScheduledStep(
-            seq=seq,
-            composition=composition,
-            decided=decided,
-            previous_decided=previous,
-            verified_draft_tokens=verified,
-            drafting_requests=asked_for_drafts(output, composition.decodes) if previous else 0,
+        step = ScheduledStep(
+            seq,
+            composition,
+            decided,
+            previous,
+            verified,
+            asked_for_drafts(output, composition.decodes) if previous else 0,
+            composition.kv_tokens,
         )
+        self._in_flight[id(output)] = step
         self._previous_decided = decided
+        return step
 
     def ended(self, requests: set[str]) -> None:
         """These requests have ended; steps in flight still work on them."""
@@ -158,7 +164,7 @@ class StepTelemetry:
             decided_draft_tokens=step.decided,
             decodes=step.composition.decodes,
             prefill_tokens=step.composition.prefill_tokens,
-            kv_tokens=step.composition.kv_tokens,
+            kv_tokens=step.kv_tokens,
             waiting=step.composition.waiting,
             generated_tokens=generated_tokens,
             verified_draft_tokens=step.verified_draft_tokens,
