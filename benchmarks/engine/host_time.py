@@ -89,8 +89,8 @@ def measure(kind: str, blocks: int, request_blocks: int) -> dict[str, Any]:
 
 
 def summary(rows: dict[str, Any]) -> dict[str, Any]:
-    """Microseconds. ``hooks``: our time between tokens and dispatch, by timers in place, without the garbage collections
-    that happen to begin there (``with collector`` has them: how often Python collects is told by ``collections``, per
+    """Microseconds. ``hooks``: our time between tokens and dispatch, by timers in place, without garbage collections
+    that happen to begin there (``with collector`` has them; how often Python collects is told by ``collections``, per
     1,000 steps); ``behind``: what is done while the next step runs; ``difference``: median gap with hooks less that
     without, and its 90% interval."""
     on, off = rows["on"], rows["off"]

@@ -7,7 +7,7 @@ from typing import Any
 from turbospec.control.step import StepComposition
 
 EXACT_CONTEXT_BATCH = 64
-"""Up to this batch the context is summed for every step (50 ns a request); above it for each CONTEXT_INTERVAL-th one."""
+"""Up to this batch the context is summed for every step (50 ns a request); above it for one in CONTEXT_INTERVAL."""
 
 CONTEXT_INTERVAL = 8
 """In 8 steps a context of hundreds of tokens grows by a few tokens per request: far below what changes the best K."""
@@ -39,8 +39,8 @@ class CompositionReader:
         decodes, prefill = batch, 0
         if output.total_num_scheduled_tokens != batch + draft_tokens:
             # Only decodes have drafts, and a decode without drafts is one token: what is left is prefill.
-            chunks = [count for name, count in scheduled.items() if count > 1 and name not in drafts]
-            decodes, prefill = batch - len(chunks), sum(chunks)
+            decodes = len(drafts) + list(scheduled.values()).count(1)
+            prefill = int(output.total_num_scheduled_tokens) - decodes - draft_tokens
         self.verified_draft_tokens = draft_tokens
         return StepComposition(decodes, prefill, round(self._mean_context * batch), waiting)
 
