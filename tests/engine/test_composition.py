@@ -10,28 +10,35 @@ from tests.engine.fakes import Output
 from turbospec.engine.composition import EXACT_CONTEXT_BATCH, CompositionReader
 from turbospec.engine.records import StepRing
 
-REQUEST = st.tuples(st.integers(2, 500), st.integers(0, 5), st.integers(1, 2000), st.booleans())
+KIND = st.sampled_from(["decode", "decode", "decode", "chunk", "new", "new and cached"])
+REQUEST = st.tuples(st.integers(2, 500), st.integers(0, 5), st.integers(1, 2000), KIND)
 
 
 @given(st.lists(REQUEST, min_size=1, max_size=EXACT_CONTEXT_BATCH))
-def test_decodes_prefill_and_context_are_exact_for_small_batches(drawn: list[tuple[int, int, int, bool]]) -> None:
-    """Against a plain count over the requests, for any mixture of prefill chunks and decodes."""
+def test_decodes_prefill_and_context_are_exact_for_small_batches(drawn: list[tuple[int, int, int, str]]) -> None:
+    """Against a plain count over the requests, for any mixture of new prompts, prefill chunks and decodes."""
     scheduled, drafts, requests = {}, {}, {}
+    new = []
     decodes = prefill = context = draft_tokens = 0
-    for index, (chunk, drafted, computed, prefilling) in enumerate(drawn):
+    for index, (chunk, drafted, computed, kind) in enumerate(drawn):
         name = str(index)
         requests[name] = SimpleNamespace(num_computed_tokens=computed)
         context += computed
-        if prefilling:
+        if kind.startswith("new"):
+            new.append(SimpleNamespace(req_id=name))
+        if kind in {"chunk", "new"}:
             scheduled[name] = chunk
             prefill += chunk
+        elif kind == "new and cached":
+            scheduled[name] = 1
+            decodes += 1
         else:
             scheduled[name] = 1 + drafted
             decodes += 1
             draft_tokens += drafted
             if drafted:
                 drafts[name] = [-1] * drafted
-    output = Output(scheduled, drafts, sum(scheduled.values()), 0)
+    output = Output(scheduled, drafts, sum(scheduled.values()), 0, new)
     reader = CompositionReader()
     composition = reader.read(output, waiting=3)
     assert (composition.decodes, composition.prefill_tokens) == (decodes, prefill)

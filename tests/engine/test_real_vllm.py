@@ -90,6 +90,7 @@ def test_1000_swaps_under_load_are_decided_at_once_and_run_a_step_later(vllm: Vl
                 sent = time.monotonic()
                 step = vllm.put(table(f"swap-{len(puts)}", k))
                 puts.append((sent, time.monotonic(), step, k))
+                time.sleep(0.01)  # an operator is slower than steps; without this hardly one would begin in between
         finally:
             stop.set()
         assert load.result() > 50
@@ -101,7 +102,7 @@ def test_1000_swaps_under_load_are_decided_at_once_and_run_a_step_later(vllm: Vl
             if answered < began < following:
                 assert used == k
                 decided += 1
-    assert decided > 20
+    assert decided > SWAPS / 4
     assert {k for _, k, _ in scheduled} == {0, 1, 3, 5}
     for (_, k, _), (_, _, widths) in pairwise(scheduled):
         assert all(width <= k for width in widths)

@@ -34,15 +34,29 @@ class CompositionReader:
         """The composition, with the context as it was when it was last counted."""
         scheduled: dict[str, int] = output.num_scheduled_tokens
         drafts: dict[str, list[int]] = output.scheduled_spec_decode_tokens
-        batch = len(scheduled)
-        draft_tokens = sum(map(len, drafts.values())) if drafts else 0
-        decodes, prefill = batch, 0
-        if output.total_num_scheduled_tokens != batch + draft_tokens:
+        batch, total = len(scheduled), output.total_num_scheduled_tokens
+        drafted, decodes, rest = len(drafts), 0, total
+        others = batch - drafted
+        for request in output.scheduled_new_reqs:
+            name = request.req_id
+            if name not in drafts:
+                count = scheduled[name]
+                others -= 1
+                rest -= count
+                decodes += count == 1  # the whole prompt was cached
+        # What is left are drafted decodes, and others that are decodes without drafts or in the middle of a prompt.
+        if not others:
+            decodes += drafted
+            verified = rest - drafted
+        elif not drafted and rest == others:
+            decodes += others
+            verified = 0
+        else:
             # Only decodes have drafts, and a decode without drafts is one token: what is left is prefill.
-            decodes = len(drafts) + list(scheduled.values()).count(1)
-            prefill = int(output.total_num_scheduled_tokens) - decodes - draft_tokens
-        self.verified_draft_tokens = draft_tokens
-        return StepComposition(decodes, prefill, round(self._mean_context * batch), waiting)
+            verified = sum(map(len, drafts.values()))
+            decodes = drafted + list(scheduled.values()).count(1)
+        self.verified_draft_tokens = verified
+        return StepComposition(decodes, total - decodes - verified, round(self._mean_context * batch), waiting)
 
     def context(self, output: Any, requests: Mapping[str, Any]) -> int:
         """Tokens whose KV cache the step reads; call it when vLLM has advanced ``num_computed_tokens`` by what was
