@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from turbospec.control.acceptance import Prior
 from turbospec.control.engine_loop import LoopLimits, LoopSettings
+from turbospec.control.latency import LatencyModel
 from turbospec.control.objective import Objective
 from turbospec.engine.refusals import RequestRefusedError
 from turbospec.engine.state_file import StateFile
@@ -19,7 +20,7 @@ from turbospec.wire.control_document import (
     ObjectiveDocument,
     TableRow,
 )
-from turbospec.wire.latency import to_model
+from turbospec.wire.latency import LatencyDocument, to_model
 
 
 def parse_document(body: bytes) -> ControlDocument:
@@ -55,7 +56,7 @@ def loop_settings(document: ControlDocument, limits: LoopLimits) -> LoopSettings
             "(see limits.allowedDraftTokens of GET /v1/state)",
         )
     try:
-        latency = to_model(document.latency) if document.latency is not None else None
+        latency = _latency_model(document.latency) if document.latency is not None else None
     except ValueError as error:
         raise RequestRefusedError("Invalid", f"latency: {error}") from error
     table = document.mode is ControlMode.TABLE
@@ -67,6 +68,22 @@ def loop_settings(document: ControlDocument, limits: LoopLimits) -> LoopSettings
         objective=_objective(document.objective),
         prior=tuple(Prior(acceptance=p.acceptance, samples=p.samples) for p in document.acceptance_prior or ()),
     )
+
+
+class _Newest:
+    """The latency model last made in this process: most documents bring the profile of the one before, and to make it
+    again takes the interpreter from the engine for milliseconds."""
+
+    made: tuple[LatencyDocument, LatencyModel] | None = None
+
+
+def _latency_model(document: LatencyDocument) -> LatencyModel:
+    made = _Newest.made
+    if made is not None and made[0] == document:
+        return made[1]
+    model = to_model(document)
+    _Newest.made = (document, model)
+    return model
 
 
 def _objective(document: ObjectiveDocument | None) -> Objective:
