@@ -67,6 +67,7 @@ class Bench:
         self.scheduler.__class__ = self.mixed if on else self.plain
         # Both ways run the same K, so that vLLM's own work is the same.
         self.scheduler.dynamic_sd_lookup = list(self.runtime.table())
+        self.runtime._scheduled = None
         self.runtime.telemetry._in_flight.clear()
         for name, plain in self._untimed.items():
             timed = mode == "timed"

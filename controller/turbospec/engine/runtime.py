@@ -8,7 +8,7 @@ from typing import Any
 from turbospec.control.acceptance import PositionEstimate
 from turbospec.control.engine_loop import EngineLoop, LoopLimits, LoopSettings
 from turbospec.control.probing import ProbeReport
-from turbospec.control.step import StepRecord
+from turbospec.control.step import StepComposition, StepRecord
 from turbospec.engine.composition import CompositionReader
 from turbospec.engine.environment import logger
 from turbospec.engine.records import StepRing
@@ -69,8 +69,7 @@ class EngineRuntime:
         self._stats: Any = None
         self._lengths: list[int] | None = None
         self._arrived: list[_Arrived] = []
-        self._newest_output: Any = None
-        self._newest_step: ScheduledStep | None = None
+        self._scheduled: tuple[int, Any, StepComposition, int, int] | None = None
         self._unfed: list[StepRecord] = []
         self._count_ourselves = not getattr(scheduler, "log_stats", False)
         self._loop_lock = threading.Lock()
@@ -94,9 +93,11 @@ class EngineRuntime:
         if self._failed is not None:
             return
         try:
-            if output.finished_req_ids:
-                self.telemetry.ended(output.finished_req_ids)
+            if self._scheduled is not None:  # vLLM has left out the call that says that it is running
+                self._announce()
             if not output.total_num_scheduled_tokens:
+                if output.finished_req_ids:
+                    self.telemetry.ended(output.finished_req_ids)
                 self._take_in()
                 self.telemetry.scheduled_nothing()
                 return
@@ -111,9 +112,7 @@ class EngineRuntime:
                 if draft_tokens in self._allowed:
                     output.num_spec_tokens_to_schedule = draft_tokens
             decided = output.num_spec_tokens_to_schedule if self._drafts else 0
-            verified = self._reader.verified_draft_tokens
-            self._newest_step = self.telemetry.scheduled(seq, output, composition, verified, decided)
-            self._newest_output = output
+            self._scheduled = (seq, output, composition, self._reader.verified_draft_tokens, decided)
         except Exception as error:  # noqa: BLE001 - see the class
             self._give_up(error)
 
@@ -122,10 +121,8 @@ class EngineRuntime:
         if self._failed is not None:
             return
         try:
-            output, self._newest_output = self._newest_output, None
-            step, self._newest_step = self._newest_step, None
-            if step is not None:
-                step.kv_tokens = self._reader.context(output, self._scheduler.requests)
+            if self._scheduled is not None:
+                self._announce()
             self._take_in()
             if self._unfed:
                 self._feed()
@@ -153,6 +150,8 @@ class EngineRuntime:
             stats, lengths, self._stats, self._lengths = self._stats, self._lengths, None, None
             if not output.total_num_scheduled_tokens:
                 return
+            if self._scheduled is not None:
+                self._announce()
             step = self.telemetry.arrived(output)
             if step is not None:
                 self._arrived.append((step, output, model_output, now, stats, lengths))
@@ -231,6 +230,17 @@ class EngineRuntime:
         scheduler = self._scheduler
         running, waiting = scheduler.get_request_counts()
         return int(running), int(waiting), float(scheduler.kv_cache_manager.usage)
+
+    def _announce(self) -> None:
+        """Tells the telemetry of the step that was last scheduled."""
+        scheduled, self._scheduled = self._scheduled, None
+        if scheduled is None:
+            return
+        seq, output, composition, verified, decided = scheduled
+        if output.finished_req_ids:
+            self.telemetry.ended(output.finished_req_ids)
+        step = self.telemetry.scheduled(seq, output, composition, verified, decided)
+        step.kv_tokens = self._reader.context(output, self._scheduler.requests)
 
     def _take_in(self) -> None:
         """Makes records of the steps that have arrived."""
