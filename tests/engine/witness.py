@@ -16,11 +16,28 @@ FILE = "TURBOSPEC_TEST_WITNESS"
 
 
 def register() -> None:
+    """Waits for the scheduler to be chosen: importing more of vLLM before its worker is up breaks its CPU start-up."""
+    from vllm.config.scheduler import SchedulerConfig
+
+    choose = SchedulerConfig.get_scheduler_cls
+    if FILE not in os.environ or getattr(choose, "_witness", False):
+        return
+
+    @functools.wraps(choose)
+    def get_scheduler_cls(self: Any) -> Any:
+        watch()
+        return choose(self)
+
+    vars(get_scheduler_cls)["_witness"] = True
+    SchedulerConfig.get_scheduler_cls = get_scheduler_cls
+
+
+def watch() -> None:
     """Wraps vLLM's own classes, below whatever is mixed in on top of them."""
     from vllm.v1.core.sched.scheduler import Scheduler
     from vllm.v1.spec_decode.ngram_proposer import NgramProposer
 
-    if FILE not in os.environ or hasattr(Scheduler.schedule, "__wrapped__"):
+    if hasattr(Scheduler.schedule, "__wrapped__"):
         return
     log = Path(os.environ[FILE]).open("a", buffering=1)  # noqa: SIM115 - open as long as the engine lives
     schedule, propose = Scheduler.schedule, NgramProposer.propose
