@@ -35,6 +35,7 @@ class Output:
     num_spec_tokens_to_schedule: int
     scheduled_new_reqs: list[Any] = field(default_factory=list)
     num_invalid_spec_tokens: dict[str, int] | None = None
+    finished_req_ids: set[str] = field(default_factory=set)
 
 
 class Stats:
@@ -80,6 +81,7 @@ class FakeScheduler:
         self.grammars: dict[str, int] = {}
         """How many drafts of a request with structured output its grammar lets pass."""
         self.shut_down = False
+        self.finished_req_ids: set[str] = set()
 
     def add(self, name: str, prompt_tokens: int = 100) -> None:
         request = Request(name, prompt_tokens)
@@ -88,6 +90,7 @@ class FakeScheduler:
 
     def finish(self, name: str) -> None:
         self.running.remove(self.requests.pop(name))
+        self.finished_req_ids.add(name)
 
     def schedule(self) -> Output:
         new = list(self.waiting)
@@ -103,7 +106,8 @@ class FakeScheduler:
         lookup = self.dynamic_sd_lookup
         k = lookup[len(scheduled)] if lookup is not None and scheduled else self.num_spec_tokens
         new_data = [SimpleNamespace(req_id=request.request_id) for request in new]
-        output = Output(scheduled, drafts, sum(scheduled.values()), k, new_data)
+        output = Output(scheduled, drafts, sum(scheduled.values()), k, new_data, None, self.finished_req_ids)
+        self.finished_req_ids = set()
         self._update_after_schedule(output)
         return output
 

@@ -44,6 +44,7 @@ class Rig:
         self.clock.now += seconds
         self.scheduler.update_from_output(output, model_output(output, accepted))
         self.scheduler.give_drafts(output, draft_lengths)
+        self.runtime.settle()
         return self.runtime.ring.newest()
 
     def schedule(self) -> Output:
@@ -58,6 +59,7 @@ class Rig:
         output = self.in_flight.popleft()
         self.clock.now += seconds
         self.scheduler.update_from_output(output, model_output(output, accepted))
+        self.runtime.settle()
         return self.runtime.ring.newest()
 
     def force(self, draft_tokens: int) -> None:

@@ -10,31 +10,48 @@ from tests.engine.fakes import Output
 from turbospec.engine.composition import EXACT_CONTEXT_BATCH, CompositionReader
 from turbospec.engine.records import StepRing
 
-REQUEST = st.tuples(st.integers(2, 500), st.integers(0, 5), st.integers(1, 2000), st.booleans())
+KIND = st.sampled_from(["decode", "decode", "decode", "chunk", "new", "new and cached"])
+REQUEST = st.tuples(st.integers(2, 500), st.integers(0, 5), st.integers(1, 2000), KIND)
 
 
 @given(st.lists(REQUEST, min_size=1, max_size=EXACT_CONTEXT_BATCH))
-def test_decodes_prefill_and_context_are_exact_for_small_batches(drawn: list[tuple[int, int, int, bool]]) -> None:
-    """Against a plain count over the requests, for any mixture of prefill chunks and decodes."""
+def test_decodes_prefill_and_context_are_exact_for_small_batches(drawn: list[tuple[int, int, int, str]]) -> None:
+    """Against a plain count over the requests, for any mixture of new prompts, prefill chunks and decodes."""
     scheduled, drafts, requests = {}, {}, {}
+    new = []
     decodes = prefill = context = draft_tokens = 0
-    for index, (chunk, drafted, computed, prefilling) in enumerate(drawn):
+    for index, (chunk, drafted, computed, kind) in enumerate(drawn):
         name = str(index)
         requests[name] = SimpleNamespace(num_computed_tokens=computed)
         context += computed
-        if prefilling:
+        if kind.startswith("new"):
+            new.append(SimpleNamespace(req_id=name))
+        if kind in {"chunk", "new"}:
             scheduled[name] = chunk
             prefill += chunk
+        elif kind == "new and cached":
+            scheduled[name] = 1
+            decodes += 1
         else:
             scheduled[name] = 1 + drafted
             decodes += 1
             draft_tokens += drafted
             if drafted:
                 drafts[name] = [-1] * drafted
-    output = Output(scheduled, drafts, sum(scheduled.values()), 0)
-    composition, verified = CompositionReader().read(output, requests, waiting=3)
-    assert (composition.decodes, composition.prefill_tokens, composition.kv_tokens) == (decodes, prefill, context)
-    assert (verified, composition.waiting) == (draft_tokens, 3)
+    output = Output(scheduled, drafts, sum(scheduled.values()), 0, new)
+    reader = CompositionReader()
+    composition = reader.read(output, waiting=3)
+    assert (composition.decodes, composition.prefill_tokens) == (decodes, prefill)
+    assert (reader.verified_draft_tokens, composition.waiting) == (draft_tokens, 3)
+    advance(output, requests)
+    assert reader.context(output, requests) == context
+    assert reader.read(output, waiting=3).kv_tokens == context
+
+
+def advance(output: Output, requests: dict[str, Any]) -> None:
+    """What vLLM does when it has scheduled a step."""
+    for name, count in output.num_scheduled_tokens.items():
+        requests[name].num_computed_tokens += count
 
 
 def decoding(batch: int, computed: int) -> tuple[Output, dict[str, Any]]:
@@ -48,10 +65,22 @@ def test_the_context_of_large_batches_is_never_far_off() -> None:
     reader = CompositionReader()
     for turn in range(100):
         output, requests = decoding(256, 500 + 4 * turn)
-        found = reader.read(output, requests, 0)[0].kv_tokens
+        advance(output, requests)
+        found = reader.context(output, requests)
         assert 0 <= 256 * (500 + 4 * turn) - found <= 256 * 4 * 8
     output, requests = decoding(128, 50)
-    assert reader.read(output, requests, 0)[0].kv_tokens == 128 * 50
+    advance(output, requests)
+    assert reader.context(output, requests) == 128 * 50
+
+
+def test_a_request_that_ended_before_it_was_counted_is_no_accident() -> None:
+    """With structured outputs vLLM may ask late: the context of before is then the best there is."""
+    reader = CompositionReader()
+    output, requests = decoding(10, 100)
+    advance(output, requests)
+    assert reader.context(output, requests) == 1000
+    del requests["3"]
+    assert reader.context(output, requests) == 1000
 
 
 @given(st.integers(1, 40), st.integers(0, 60), st.integers(0, 70), st.integers(0, 20))

@@ -87,6 +87,21 @@ def test_an_objective_reaches_the_loop_in_seconds() -> None:
     assert objective.time_to_first_token_seconds is None
 
 
+def test_documents_with_the_same_profile_share_its_model_and_others_do_not() -> None:
+    """To make it takes milliseconds of the engine's interpreter."""
+    from tests.engine.test_learnt_state import local_document
+
+    desk = Desk()
+    limits = {"allowedDraftTokens": [0, 1, 3, 5]}
+    for name, per_draft in (("a", 2000), ("b", 2000), ("c", 500), ("d", 2000)):
+        desk.controller.put(ControlDocument.model_validate({**local_document(name, per_draft), **limits}))
+    models = [settings.latency for settings in desk.applied]
+    assert models[0] is models[1]
+    assert models[1] is not models[2]
+    assert models[2] != models[3]
+    assert models[3] == models[0]
+
+
 def test_an_older_epoch_is_refused_until_the_newer_owner_has_been_silent() -> None:
     """A reinstalled operator is not locked out; a deposed one is."""
     desk = Desk()
@@ -238,11 +253,12 @@ def test_a_disk_that_cannot_be_written_costs_only_the_resumption(
         raise OSError(28, "No space left on device")
 
     desk = Desk(store=DocumentStore(tmp_path / "control.json"))
-    monkeypatch.setattr(os, "fdopen", full)
+    monkeypatch.setattr(os, "write", full)
     desk.controller.put(document("b"))
-    assert desk.in_force() == "b"
+    desk.controller.put(document("c"))
+    assert desk.in_force() == "c"
     assert list(tmp_path.iterdir()) == []
-    assert sum("will not resume it" in message for message in caplog.messages) == 2
+    assert sum("will not resume it" in message for message in caplog.messages) == 2  # one for each disk
 
 
 def test_table_rows_and_dense_tables_say_the_same() -> None:

@@ -1,90 +1,18 @@
 """The real HTTP server: bad input is answered with its cause, changes nothing, and others are served meanwhile."""
 
-import hashlib
-import http.client
 import json
 import math
 import socket
-import threading
-import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.engine.fakes import FakeScheduler, engine_facts, model_output
+from tests.engine.fakes import engine_facts
+from tests.engine.live import GOOD, Engine, Serving, start, wait_for
 from tests.engine.support import MixedScheduler
-from turbospec.engine import control_server
-from turbospec.engine.environment import EngineEnvironment, read_environment
-from turbospec.engine.startup import AttachedRuntime, attach_with
-from turbospec.wire.control_document import MAX_BODY_BYTES
-from turbospec.wire.engine_state import EngineState, StepsPage, Unsupported
-
-TOKEN = "right"
-GOOD: dict[str, Any] = {
-    "id": "doc-1",
-    "epoch": 3,
-    "mode": "table",
-    "allowedDraftTokens": [0, 2],
-    "table": [{"fromBatch": 1, "toBatch": 4, "draftTokens": 2}, {"fromBatch": 5, "toBatch": 8, "draftTokens": 0}],
-}
-
-
-class Engine:
-    """A fake scheduler with a live control server."""
-
-    def __init__(self, scheduler: Any, attached: AttachedRuntime) -> None:
-        self.scheduler, self.attached, self.port = scheduler, attached, attached.server.port
-
-    def ask(
-        self, method: str, path: str, body: bytes | None = None, token: str | None = TOKEN, **headers: str
-    ) -> tuple[int, bytes]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
-        try:
-            authorization = {} if token is None else {"Authorization": f"Bearer {token}"}
-            connection.request(method, path, body=body, headers={**authorization, **headers})
-            answer = connection.getresponse()
-            return answer.status, answer.read()
-        finally:
-            connection.close()
-
-    def put(self, document: Any, token: str | None = TOKEN) -> tuple[int, dict[str, Any]]:
-        body = document if isinstance(document, bytes) else json.dumps(document).encode()
-        status, text = self.ask("PUT", "/v1/control", body, token)
-        return status, json.loads(text)
-
-    def state(self) -> EngineState:
-        status, text = self.ask("GET", "/v1/state")
-        assert status == 200
-        return EngineState.model_validate_json(text)
-
-    def step(self) -> int:
-        output = self.scheduler.schedule()
-        self.scheduler.get_grammar_bitmask(output)
-        self.scheduler.update_from_output(output, model_output(output, 1))
-        self.scheduler.give_drafts(output)
-        return int(output.num_spec_tokens_to_schedule)
-
-
-def environment(folder: Path, **changes: Any) -> EngineEnvironment:
-    base = read_environment({})
-    defaults: dict[str, Any] = {
-        "token_sha256": hashlib.sha256(TOKEN.encode()).hexdigest(),
-        "control_host": "127.0.0.1",
-        "control_port": 0,
-        "state_dir": folder,
-        "kill_file": folder / "off",
-    }
-    return replace(base, **{**defaults, **changes})
-
-
-def start(folder: Path, scheduler: FakeScheduler | None = None, facts: Any = None, **changes: Any) -> Engine:
-    made: Any = scheduler if scheduler is not None else MixedScheduler()
-    attached = attach_with(made, facts if facts is not None else engine_facts(), environment(folder, **changes))
-    made._turbospec = attached
-    return Engine(made, attached)
+from turbospec.wire.engine_state import StepsPage, Unsupported
 
 
 @pytest.fixture
@@ -128,6 +56,10 @@ def changed(**fields: Any) -> dict[str, Any]:
     return {**GOOD, "id": "bad", **fields}
 
 
+def rows(*ranges: tuple[Any, Any, Any]) -> list[dict[str, Any]]:
+    return [{"fromBatch": first, "toBatch": last, "draftTokens": k} for first, last, k in ranges]
+
+
 @pytest.mark.parametrize(
     ("body", "status", "code", "word"),
     [
@@ -135,38 +67,73 @@ def changed(**fields: Any) -> dict[str, Any]:
         (b"", 400, "BadJson", "not JSON"),
         (b"\xff\xfe", 400, "BadJson", "not JSON"),
         (b"[" * 30000, 400, "BadJson", "not JSON"),
+        (json.dumps(GOOD).encode()[:-40], 400, "BadJson", "not JSON"),
+        (b'{"epoch": ' + b"9" * 60000 + b"}", 400, "BadJson", "not JSON"),
         (b"[]", 422, "Invalid", "expected an object"),
         (b"null", 422, "Invalid", "expected an object"),
         (json.dumps(changed(ttlSeconds=math.nan)).encode(), 400, "BadJson", "NaN"),
         (json.dumps(changed(ttlSeconds=math.inf)).encode(), 400, "BadJson", "Infinity"),
+        (json.dumps(changed(acceptancePrior=[{"acceptance": math.nan, "samples": 1}])).encode(), 400, "BadJson", "NaN"),
         (b'{"ttlSeconds": 1e999, ' + json.dumps(changed()).encode()[1:], 422, "Invalid", "ttlSeconds"),
+        (changed(acceptancePrior=[{"acceptance": 1.5, "samples": 1}]), 422, "Invalid", "acceptancePrior.0.acceptance"),
         (changed(epoch=-1), 422, "Invalid", "epoch"),
         (changed(epoch="soon"), 422, "Invalid", "epoch"),
+        (changed(epoch=1.5), 422, "Invalid", "epoch"),
+        (changed(epoch=None), 422, "Invalid", "epoch"),
         (changed(mode="auto"), 422, "Invalid", "mode"),
+        (changed(mode=7), 422, "Invalid", "mode"),
         (changed(id="../../etc"), 422, "Invalid", "id"),
+        (changed(id=5), 422, "Invalid", "id"),
+        (changed(id="x" * 65), 422, "Invalid", "id"),
         (changed(version=2), 422, "UnknownVersion", "version 1"),
+        (changed(version=10**9), 422, "UnknownVersion", "version 1"),
+        (changed(version=0), 422, "Invalid", "version"),
+        (changed(version="new"), 422, "Invalid", "version"),
         (changed(extra=1), 422, "Invalid", "extra"),
+        (changed(ttlSeconds=0), 422, "Invalid", "ttlSeconds"),
+        (changed(ttlSeconds="soon"), 422, "Invalid", "ttlSeconds"),
+        (changed(latency=[]), 422, "Invalid", "latency"),
+        (changed(latency={"cells": []}), 422, "Invalid", "latency"),
+        (changed(policy="chat"), 422, "Invalid", "policy"),
         (changed(allowedDraftTokens=[0, 2, 6]), 422, "NotAllowed", "[6]"),
         (changed(allowedDraftTokens=[2, 0]), 422, "Invalid", "sorted"),
+        (changed(allowedDraftTokens=[0, 0, 2]), 422, "Invalid", "repeats"),
+        (changed(allowedDraftTokens=[-1, 0, 2]), 422, "Invalid", "allowedDraftTokens.0"),
+        (changed(allowedDraftTokens="0,2"), 422, "Invalid", "allowedDraftTokens"),
         (changed(allowedDraftTokens=[]), 422, "Invalid", "allowedDraftTokens"),
-        (changed(table=[{"fromBatch": 2, "toBatch": 8, "draftTokens": 2}]), 422, "Invalid", "no gaps"),
+        (changed(table={}), 422, "Invalid", "table"),
+        (changed(table=[[1, 8, 2]]), 422, "Invalid", "table.0"),
+        (changed(table=rows((2, 8, 2))), 422, "Invalid", "no gaps"),
+        (changed(table=rows((1, 2, 2), (4, 8, 0))), 422, "Invalid", "starts at batch 4, expected 3"),
+        (changed(table=rows((1, 4, 2), (3, 8, 0))), 422, "Invalid", "starts at batch 3, expected 5"),
+        (changed(table=rows((5, 8, 0), (1, 4, 2))), 422, "Invalid", "starts at batch 5, expected 1"),
+        (changed(table=rows((1, 4, 2), (5, 4, 0))), 422, "Invalid", "before its start"),
+        (changed(table=rows((-4, 8, 2))), 422, "Invalid", "table.0.fromBatch"),
+        (changed(table=rows((1, -8, 2))), 422, "Invalid", "table.0.toBatch"),
+        (changed(table=rows((1, 8, -1))), 422, "Invalid", "table.0.draftTokens"),
+        (changed(table=rows((1, 8, 1))), 422, "Invalid", "not in allowedDraftTokens"),
+        (changed(table=rows((1, "all", 2))), 422, "Invalid", "table.0.toBatch"),
+        (changed(table=[]), 422, "Invalid", "at least one"),
         (changed(table=None), 422, "Invalid", "at least one"),
         (changed(mode="local"), 422, "Invalid", "table"),
         (changed(epoch=2), 409, "StaleEpoch", "epoch 2"),
+        ({**GOOD, "epoch": 2}, 409, "StaleEpoch", "epoch 2"),
     ],
 )
 def test_a_bad_document_is_answered_with_its_cause_and_changes_nothing(
     engine: Engine, body: Any, status: int, code: str, word: str
 ) -> None:
-    """The last good document stays in force and the refusal is counted."""
+    """The last good document stays in force, the refusal is counted, and serving goes on meanwhile."""
     assert engine.put(GOOD)[0] == 200
     before = engine.state()
-    got, answer = engine.put(body)
+    with Serving(engine):
+        got, answer = engine.put(body)
     assert (got, answer["code"]) == (status, code)
     assert word in answer["message"]
     after = engine.state()
     assert (after.applied, after.table) == (before.applied, before.table)
     assert after.counters.control_documents_refused == before.counters.control_documents_refused + 1
+    assert engine.step() == 2
 
 
 def test_a_replayed_document_is_a_heartbeat(engine: Engine) -> None:
@@ -174,13 +141,6 @@ def test_a_replayed_document_is_a_heartbeat(engine: Engine) -> None:
     assert engine.put(GOOD)[1]["changed"]
     assert not engine.put(GOOD)[1]["changed"]
     assert engine.state().counters.control_documents_applied == 1
-
-
-def test_a_10_mb_body_is_refused_by_its_length(engine: Engine) -> None:
-    """It is answered, and nothing of it is parsed."""
-    status, answer = engine.put(b"x" * 10_000_000)
-    assert (status, answer["code"]) == (413, "TooLarge")
-    assert str(MAX_BODY_BYTES) in answer["message"]
 
 
 def test_a_body_without_a_length_is_refused(engine: Engine) -> None:
@@ -251,47 +211,6 @@ def test_a_taken_port_gives_way_to_a_free_one(engine: Engine, tmp_path: Path, ca
         assert second.state().applied is None
     finally:
         second.scheduler.shutdown()
-
-
-def test_slow_clients_hold_up_nobody(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As many drip-feeding clients as there are slots but one: others are served, and the slow ones are cut off."""
-    monkeypatch.setattr(control_server, "CONNECTION_SECONDS", 0.2)
-    clients = [socket.create_connection(("127.0.0.1", engine.port)) for _ in range(control_server.MAX_CONNECTIONS - 1)]
-    try:
-        for client in clients:
-            client.sendall(b"PUT /v1/control HTTP/1.1\r\nAuth")
-        assert engine.ask("GET", "/healthz")[0] == 200
-        for client in clients:  # housekeeping cuts them off within its second
-            client.settimeout(5)
-            assert client.recv(100) == b""
-    finally:
-        for client in clients:
-            client.close()
-
-
-def test_200_clients_at_once_are_all_served(engine: Engine) -> None:
-    """The kernel queues what the few threads cannot take at once."""
-    answers: list[int] = []
-
-    def ask() -> None:
-        answers.append(engine.ask("GET", "/healthz")[0])
-
-    threads = [threading.Thread(target=ask) for _ in range(200)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(timeout=30)
-    assert answers == [200] * 200
-
-
-def test_a_client_that_leaves_early_is_no_event(engine: Engine, caplog: pytest.LogCaptureFixture) -> None:
-    """No traceback on the engine's log."""
-    for _ in range(3):
-        with socket.create_connection(("127.0.0.1", engine.port)) as client:
-            client.sendall(b"GET /v1/state HTTP/1.1\r\nAuthorization: Bearer right\r\n\r\n")
-            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
-    assert engine.ask("GET", "/healthz")[0] == 200
-    assert not [record for record in caplog.records if record.levelname in ("WARNING", "ERROR")]
 
 
 def test_a_restarted_engine_resumes_its_document(tmp_path: Path) -> None:
@@ -371,10 +290,3 @@ def test_shutting_down_frees_the_port(tmp_path: Path) -> None:
     again = start(tmp_path, control_port=engine.port)
     again.scheduler.shutdown()
     assert again.port == engine.port
-
-
-def wait_for(condition: Any, seconds: float = 10.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)

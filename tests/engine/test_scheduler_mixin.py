@@ -147,6 +147,24 @@ def test_an_engine_that_never_asks_for_a_bitmask_still_learns(monkeypatch: pytes
     assert fed == list(range(18))
 
 
+def test_between_tokens_and_dispatch_a_step_is_only_noted_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its record is made while the next one runs, or at once where no next one will come."""
+    rig = make_rig(monkeypatch)
+    rig.scheduler.add("a")
+    outputs = []
+    for _ in range(3):
+        outputs.append(rig.scheduler.schedule())
+        assert rig.runtime.telemetry.totals.steps == max(0, len(outputs) - 2)
+        rig.scheduler.get_grammar_bitmask(outputs[-1])
+        assert rig.runtime.telemetry.totals.steps == len(outputs) - 1
+        rig.scheduler.update_from_output(outputs[-1], model_output(outputs[-1]))
+        assert rig.runtime.telemetry.totals.steps == len(outputs) - 1
+    last = rig.scheduler.schedule()
+    rig.scheduler.finish("a")
+    rig.scheduler.update_from_output(last, model_output(last))
+    assert rig.runtime.telemetry.totals.steps == 4
+
+
 def test_configuring_in_another_thread_never_makes_a_step_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     """While the loop is being configured a step's record is dropped, not waited for."""
     rig = make_rig(monkeypatch)

@@ -172,3 +172,25 @@ def test_outputs_that_never_come_back_do_not_pile_up(lagged: Rig) -> None:
         lagged.scheduler.schedule()
     lagged.schedule()
     assert record(lagged.complete()).interval_seconds is None
+
+
+@pytest.mark.parametrize("log_stats", [True, False])
+def test_requests_that_ended_while_a_step_was_in_flight_are_no_evidence(
+    monkeypatch: pytest.MonkeyPatch, log_stats: bool
+) -> None:
+    """The step still works on them, but their tokens reach nobody and vLLM does not count their drafts: they must not
+    look like requests for which the drafter found nothing."""
+    rig = make_rig(monkeypatch, asynchronous=True, log_stats=log_stats)
+    for name in "abc":
+        rig.scheduler.add(name)
+    rig.schedule()
+    rig.schedule()
+    rig.complete()
+    rig.scheduler.finish("b")
+    rig.schedule()
+    last_with_b = record(rig.complete(accepted=2))
+    assert (last_with_b.decodes, last_with_b.verified_draft_tokens) == (3, 15)
+    assert (last_with_b.drafting_requests, last_with_b.generated_tokens) == (2, 6)
+    assert last_with_b.drafted_per_position == (2, 2, 2, 2, 2)
+    after = record(rig.complete(accepted=2))
+    assert (after.decodes, after.drafting_requests, after.generated_tokens) == (2, 2, 6)

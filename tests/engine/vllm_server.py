@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.engine import witness
 from turbospec.control.step import StepRecord
 from turbospec.wire.engine_state import EngineState, StepsPage
 from turbospec_operator.runtime_bundle import build_runtime_zip
@@ -35,8 +36,10 @@ SPECULATION = {
 class VllmServer:
     """What a test asks of vLLM and of the runtime in it."""
 
-    def __init__(self, port: int, control_port: int) -> None:
-        self.port, self.control_port = port, control_port
+    process: subprocess.Popen[bytes]
+
+    def __init__(self, port: int, control_port: int, witness_file: Path) -> None:
+        self.port, self.control_port, self.witness_file = port, control_port, witness_file
 
     def complete(self, prompt: list[int], max_tokens: int) -> list[int]:
         """The greedy continuation, as token ids."""
@@ -74,6 +77,23 @@ class VllmServer:
                 return records
             since = page.next
 
+    def witnessed(self) -> list[Any]:
+        """What vLLM itself did so far: the lines of ``witness``."""
+        return [json.loads(line) for line in self.witness_file.read_text().splitlines() if line.endswith("]")]
+
+    def kill_engine(self) -> None:
+        """SIGKILL to EngineCore, as the kernel does where memory runs out."""
+        for path in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                name, rest = path.read_text().rpartition(")")[::2]
+            except OSError:
+                continue  # it has ended meanwhile
+            # vLLM names its processes; the kernel keeps 15 characters.
+            if "VLLM::EngineCor" in name and int(rest.split()[3]) == self.process.pid:
+                os.kill(int(path.parent.name), signal.SIGKILL)
+                return
+        raise AssertionError("no EngineCore process in the server's session")
+
     def spec_decode_totals(self) -> tuple[int, int]:
         """vLLM's own counters: drafts verified, and the tokens in them."""
         text = _ask("GET", self.port, "/metrics", None)[1].decode()
@@ -91,21 +111,28 @@ class VllmServer:
         return json.loads(text)
 
 
-@contextmanager
-def serve(folder: Path) -> Iterator[VllmServer]:
-    """Fails, and does not skip, where vLLM or the model is missing."""
+def vllm_venv() -> Path:
+    """Fails, and does not skip, where vLLM is missing."""
     venv = Path(os.environ.get("TURBOSPEC_VLLM_VENV") or Path.home() / ".cache/turbospec/vllm")
+    assert (venv / "bin/vllm").is_file(), f"no vLLM at {venv}: run `make test` or set TURBOSPEC_VLLM_VENV"
+    return venv
+
+
+def tiny_model() -> Path:
+    """Fails, and does not skip, where the model is missing."""
     model = Path(os.environ.get("TURBOSPEC_TINY_MODEL") or Path.home() / ".cache/turbospec/models/tiny")
-    assert (venv / "bin/vllm").is_file(), f"no vLLM at {venv}: run `make vllm` or set TURBOSPEC_VLLM_VENV"
-    assert (model / "config.json").is_file(), f"no model at {model}: run `make vllm` or set TURBOSPEC_TINY_MODEL"
-    (folder / "turbospec.zip").write_bytes(build_runtime_zip())
-    server = VllmServer(_free_port(), _free_port())
-    environment = {
+    assert (model / "config.json").is_file(), f"no model at {model}: run `make test` or set TURBOSPEC_TINY_MODEL"
+    return model
+
+
+def vllm_environment(folder: Path, control_port: int) -> dict[str, str]:
+    """The environment of a vLLM with our runtime in it; its state is kept in ``folder``."""
+    return {
         **{name: value for name, value in os.environ.items() if not name.startswith(("TURBOSPEC_", "VLLM_"))},
         "PYTHONPATH": str(folder / "turbospec.zip"),
         "TURBOSPEC_TOKEN_SHA256": hashlib.sha256(TOKEN.encode()).hexdigest(),
         "TURBOSPEC_CONTROL_HOST": "127.0.0.1",
-        "TURBOSPEC_CONTROL_PORT": str(server.control_port),
+        "TURBOSPEC_CONTROL_PORT": str(control_port),
         "TURBOSPEC_STATE_DIR": str(folder),
         "TURBOSPEC_KILL_FILE": str(folder / "off"),
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
@@ -114,24 +141,57 @@ def serve(folder: Path) -> Iterator[VllmServer]:
         "NUMBA_NUM_THREADS": "1",  # or n-gram drafting raises OpenMP's threads to the number of CPUs
         "HF_HUB_OFFLINE": "1",
     }
+
+
+@contextmanager
+def serve(folder: Path, *, engine_process: bool = False) -> Iterator[VllmServer]:
+    """A server that has answered /health. ``engine_process``: EngineCore in a process of its own, as in production."""
+    venv, model = vllm_venv(), tiny_model()
+    (folder / "turbospec.zip").write_bytes(build_runtime_zip())
+    server = VllmServer(_free_port(), _free_port(), folder / "witness.jsonl")
+    environment = vllm_environment(folder, server.control_port)
+    environment["PYTHONPATH"] += os.pathsep + str(_witness_plugin(folder))
+    environment[witness.FILE] = str(server.witness_file)
+    environment["VLLM_ENABLE_V1_MULTIPROCESSING"] = "1" if engine_process else "0"
     command = [
         *(str(venv / "bin/vllm"), "serve", str(model), "--served-model-name", "tiny"),
         *("--host", "127.0.0.1", "--port", str(server.port), "--enforce-eager", "--dtype", "float32"),
         *("--kv-cache-memory-bytes", "67108864", "--max-model-len", "1024", "--max-num-seqs", "16"),
         *("--no-enable-prefix-caching", "--speculative-config", json.dumps(SPECULATION)),
     ]
-    with (folder / "vllm.log").open("wb") as log:
+    with (folder / "vllm.log").open("ab") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
+        server.process = process
         try:
             _wait_until_healthy(server.port, process, folder / "vllm.log")
             yield server
         finally:
-            os.killpg(process.pid, signal.SIGTERM)
-            try:
-                process.wait(timeout=20)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+            _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """The whole session of a server, whose leader may be dead already."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, number)
+        except ProcessLookupError:
+            break
+        try:
+            process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            continue
+    process.wait()
+
+
+def _witness_plugin(folder: Path) -> Path:
+    """A folder from which vLLM loads ``witness`` as a plugin."""
+    plugin = folder / "plugin"
+    info = plugin / "turbospec_witness-0.dist-info"
+    info.mkdir(parents=True, exist_ok=True)
+    (plugin / "turbospec_witness.py").write_text(Path(witness.__file__).read_text())
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: turbospec-witness\nVersion: 0\n")
+    (info / "entry_points.txt").write_text("[vllm.general_plugins]\nwitness = turbospec_witness:register\n")
+    return plugin
 
 
 def _wait_until_healthy(port: int, process: subprocess.Popen[bytes], log: Path) -> None:

@@ -119,6 +119,11 @@ class DocumentController:
                 policy=document.policy,
             )
 
+    def document_id(self) -> str | None:
+        """The document in force; None means the engine's start-up table."""
+        held = self._overlay or self._base
+        return held.document.id if held is not None else None
+
     def settings(self) -> LoopSettings:
         """What the engine loop runs with."""
         held = self._overlay or self._base

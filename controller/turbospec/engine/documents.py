@@ -1,10 +1,6 @@
 """Control documents: from bytes to settings of the engine loop, and to disk and back."""
 
 import json
-import logging
-import os
-import stat
-import tempfile
 from pathlib import Path
 from typing import NoReturn
 
@@ -12,8 +8,9 @@ from pydantic import ValidationError
 
 from turbospec.control.acceptance import Prior
 from turbospec.control.engine_loop import LoopLimits, LoopSettings
-from turbospec.engine.environment import logger
+from turbospec.control.latency import LatencyModel
 from turbospec.engine.refusals import RequestRefusedError
+from turbospec.engine.state_file import StateFile
 from turbospec.wire.control_document import (
     CONTROL_VERSION,
     MAX_BODY_BYTES,
@@ -21,7 +18,7 @@ from turbospec.wire.control_document import (
     ControlMode,
     TableRow,
 )
-from turbospec.wire.latency import to_model
+from turbospec.wire.latency import LatencyDocument, to_model
 from turbospec.wire.objective import to_objective
 
 
@@ -58,7 +55,7 @@ def loop_settings(document: ControlDocument, limits: LoopLimits) -> LoopSettings
             "(see limits.allowedDraftTokens of GET /v1/state)",
         )
     try:
-        latency = to_model(document.latency) if document.latency is not None else None
+        latency = _latency_model(document.latency) if document.latency is not None else None
     except ValueError as error:
         raise RequestRefusedError("Invalid", f"latency: {error}") from error
     table = document.mode is ControlMode.TABLE
@@ -70,6 +67,22 @@ def loop_settings(document: ControlDocument, limits: LoopLimits) -> LoopSettings
         objective=to_objective(document.objective),
         prior=tuple(Prior(acceptance=p.acceptance, samples=p.samples) for p in document.acceptance_prior or ()),
     )
+
+
+class _Newest:
+    """The latency model last made in this process: most documents bring the profile of the one before, and to make it
+    again takes the interpreter from the engine for milliseconds."""
+
+    made: tuple[LatencyDocument, LatencyModel] | None = None
+
+
+def _latency_model(document: LatencyDocument) -> LatencyModel:
+    made = _Newest.made
+    if made is not None and made[0] == document:
+        return made[1]
+    model = to_model(document)
+    _Newest.made = (document, model)
+    return model
 
 
 def dense_table(rows: list[TableRow], max_num_seqs: int) -> tuple[int, ...]:
@@ -99,41 +112,21 @@ class DocumentStore:
     """Keeps the last good document in one file. A disk that is full or read-only costs the resumption, nothing else."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self._file = StateFile(path, "the control document", 2 * MAX_BODY_BYTES)  # spelt out it may be longer
 
     def save(self, document: ControlDocument) -> None:
         """Atomic: a reader finds the old document or the new one."""
-        try:
-            handle, name = tempfile.mkstemp(prefix=f"{self._path.name}.", dir=self._path.parent)
-            temporary = Path(name)
-            try:
-                with os.fdopen(handle, "w") as file:
-                    file.write(document.model_dump_json(by_alias=True, exclude_none=True))
-                temporary.replace(self._path)
-            except OSError:
-                temporary.unlink(missing_ok=True)
-                raise
-        except OSError as error:
-            logger.warning(
-                "cannot keep the control document at %s (%s): a restart will not resume it", self._path, error
-            )
+        self._file.write(document.model_dump_json(by_alias=True, exclude_none=True).encode())
 
     def load(self) -> ControlDocument | None:
         """None where there is nothing this process wrote and can read."""
-        try:
-            # The folder may be shared (/tmp): neither a link nor a file of another user is followed.
-            handle = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        except OSError:
+        body = self._file.read()
+        if body is None:
             return None
-        with os.fdopen(handle, "rb") as file:
-            facts = os.fstat(file.fileno())
-            if not stat.S_ISREG(facts.st_mode) or facts.st_uid != os.geteuid() or facts.st_size > MAX_BODY_BYTES:
-                return None
-            body = file.read(MAX_BODY_BYTES + 1)
         try:
             return parse_document(body)
         except RequestRefusedError as refusal:
-            logger.log(logging.WARNING, "ignoring the control document at %s: %s", self._path, refusal.message)
+            self._file.ignore(refusal.message)
             return None
 
 

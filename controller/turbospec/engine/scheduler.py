@@ -63,7 +63,7 @@ class TurboSpecMixin(_Base):
         if attached is None:
             return super().update_from_output(scheduler_output, model_runner_output)
         now = time.monotonic()
-        attached.runtime.step_arrived(scheduler_output, model_runner_output)
+        attached.runtime.step_arrived(model_runner_output)
         outputs = super().update_from_output(scheduler_output, model_runner_output)
         attached.runtime.step_completed(scheduler_output, model_runner_output, now)
         return outputs

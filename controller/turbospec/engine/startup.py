@@ -4,8 +4,10 @@ import os
 import threading
 import time
 import uuid
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from turbospec.engine.control_server import ControlApi, ControlServer
@@ -15,6 +17,7 @@ from turbospec.engine.environment import EngineEnvironment, logger, read_environ
 from turbospec.engine.graphs import captured_draft_tokens, captured_sizes
 from turbospec.engine.hardware import usable_cpus_at_load
 from turbospec.engine.identity import engine_identity
+from turbospec.engine.learnt import LearntStore
 from turbospec.engine.methods import model_runner, unsupported_reason
 from turbospec.engine.metrics import metrics_registry, metrics_text
 from turbospec.engine.runtime import EngineFacts, EngineRuntime
@@ -25,6 +28,9 @@ from turbospec.wire.engine_state import EngineInfo, EngineLimits, Unsupported
 HOUSEKEEPING_SECONDS = 1.0
 """How soon the kill switch and the end of an overlay are noticed."""
 
+FAREWELL_SECONDS = 2.0
+"""How long an engine that shuts down waits for what was learnt to be written; a disk may hang."""
+
 
 @dataclass(frozen=True, slots=True)
 class AttachedRuntime:
@@ -34,11 +40,13 @@ class AttachedRuntime:
     controller: DocumentController
     server: ControlServer
     stop: threading.Event
+    housekeeper: threading.Thread
 
     def detach(self) -> None:
-        """The engine shuts down."""
+        """The engine shuts down. What was learnt is written by the housekeeping thread, which is waited for briefly."""
         self.stop.set()
         self.server.close()
+        self.housekeeper.join(FAREWELL_SECONDS)
 
 
 def attach(scheduler: Any) -> AttachedRuntime:
@@ -55,32 +63,36 @@ def attach_with(scheduler: Any, facts: EngineFacts, environment: EngineEnvironme
     """``attach`` with facts that need no vLLM."""
     runtime = EngineRuntime(scheduler, facts)
     runtime.killed = environment.kill_file.exists()
-    store = DocumentStore(
-        environment.state_dir / f"turbospec-{facts.identity.key()}-{facts.info.data_parallel_rank}.json"
-    )
+    kept = f"turbospec-{facts.identity.key()}-{facts.info.data_parallel_rank}"
     controller = DocumentController(
         runtime.loop_limits,
         apply=runtime.configure,
         next_step=lambda: runtime.next_seq,
         unsupported=runtime.unsupported,
         clock=time.monotonic,
-        store=store,
+        store=DocumentStore(environment.state_dir / f"{kept}.json"),
     )
+    learnt = LearntStore(environment.state_dir / f"{kept}-learnt.json", runtime, document_id=controller.document_id)
     if facts.unsupported is None:
         if scheduler.dynamic_sd_lookup is None:
             # None makes vLLM pad first decodes to the maximum width: that holds only while K never changes.
             scheduler.dynamic_sd_lookup = list(facts.startup_table)
         controller.resume()
+        learnt.restore()
     server = _control_server(runtime, controller, environment)
     stop = threading.Event()
-    threading.Thread(
-        target=_keep_house,
-        args=(runtime, controller, server, environment, stop),
-        name="turbospec-housekeeping",
-        daemon=True,
-    ).start()
+    chores = (
+        lambda: _look_at_kill_file(runtime, environment.kill_file),
+        controller.tick,
+        server.cut_off_slow_clients,
+        learnt.save_if_due,
+    )
+    housekeeper = threading.Thread(
+        target=_keep_house, args=(chores, learnt.save, stop), name="turbospec-housekeeping", daemon=True
+    )
+    housekeeper.start()
     _announce(facts, server)
-    return AttachedRuntime(runtime, controller, server, stop)
+    return AttachedRuntime(runtime, controller, server, stop, housekeeper)
 
 
 def engine_facts(
@@ -161,25 +173,25 @@ def _control_server(
     )
 
 
-def _keep_house(
-    runtime: EngineRuntime,
-    controller: DocumentController,
-    server: ControlServer,
-    environment: EngineEnvironment,
-    stop: threading.Event,
-) -> None:
+def _keep_house(chores: Sequence[Callable[[], None]], farewell: Callable[[], None], stop: threading.Event) -> None:
     while not stop.wait(HOUSEKEEPING_SECONDS):
-        try:
-            killed = environment.kill_file.exists()
-            if killed != runtime.killed:
-                logger.warning(
-                    "kill switch %s is %s", environment.kill_file, "on: the start-up table decides" if killed else "off"
-                )
-                runtime.killed = killed
-            controller.tick()
-            server.cut_off_slow_clients()
-        except Exception:  # noqa: BLE001 - a thread in somebody else's engine: the next round tries again
-            logger.warning("housekeeping failed", exc_info=True)
+        for chore in chores:
+            _undisturbed(chore)
+    _undisturbed(farewell)
+
+
+def _undisturbed(chore: Callable[[], None]) -> None:
+    try:
+        chore()
+    except Exception:  # noqa: BLE001 - a thread in somebody else's engine: the next round tries again
+        logger.warning("housekeeping failed", exc_info=True)
+
+
+def _look_at_kill_file(runtime: EngineRuntime, kill_file: Path) -> None:
+    killed = kill_file.exists()
+    if killed != runtime.killed:
+        logger.warning("kill switch %s is %s", kill_file, "on: the start-up table decides" if killed else "off")
+        runtime.killed = killed
 
 
 def _announce(facts: EngineFacts, server: ControlServer) -> None:

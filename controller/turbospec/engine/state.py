@@ -88,9 +88,9 @@ def _decision(runtime: EngineRuntime) -> DecisionState | None:
 
 
 def _probing(runtime: EngineRuntime) -> ProbingState | None:
-    if runtime.loop is None:
+    report = runtime.probe_report()
+    if report is None:
         return None
-    report = runtime.loop.probe_report()
     return ProbingState(
         bursts=report.bursts,
         spent_seconds=report.spent_seconds,

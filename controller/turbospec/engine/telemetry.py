@@ -14,6 +14,7 @@ drafts proposed after step n sampled, and verified in step n + 1. Intervals run 
 An interval with two K in it, or one that began with an empty queue, says nothing of either K: its seconds are None.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -70,9 +71,13 @@ class Totals:
             ]
 
 
-@dataclass(frozen=True, slots=True)
-class _Scheduled:
-    """A step between its scheduling and its completion."""
+@dataclass(slots=True)
+class ScheduledStep:
+    """A step between its scheduling and its completion.
+
+    ``gone``: requests that ended after the step was scheduled. Its work on them is done and thrown away: it took time,
+    but nobody gets its tokens, and vLLM does not count its drafts.
+    """
 
     seq: int
     composition: StepComposition
@@ -80,6 +85,8 @@ class _Scheduled:
     previous_decided: int
     verified_draft_tokens: int
     drafting_requests: int
+    kv_tokens: int
+    gone: set[str] | None = None
 
 
 class StepTelemetry:
@@ -88,39 +95,64 @@ class StepTelemetry:
     def __init__(self, max_draft_tokens: int, *, drafts_after_completion: bool) -> None:
         self.totals = Totals(max_draft_tokens)
         self._drafts_after_completion = drafts_after_completion
-        self._in_flight: dict[int, _Scheduled] = {}
+        self._in_flight: dict[int, ScheduledStep] = {}
         self._previous_decided = 0
         self._previous_end: float | None = None
         zeros = (0,) * max_draft_tokens
         self.no_drafts = DraftCounts(0, 0, 0, zeros, zeros)
 
-    def scheduled(self, seq: int, output: Any, composition: StepComposition, verified: int, decided: int) -> None:
-        """A step with work was scheduled and ``decided`` was put into it."""
+    def scheduled(
+        self, seq: int, output: Any, composition: StepComposition, verified: int, decided: int
+    ) -> ScheduledStep:
+        """A step with work was scheduled and ``decided`` was put into it. ``kv_tokens`` may be made exact later."""
         if len(self._in_flight) >= MAX_IN_FLIGHT:
             self._in_flight.clear()
             self._previous_end = None
         previous = self._previous_decided
-        self._in_flight[id(output)] = _Scheduled(
-            seq=seq,
-            composition=composition,
-            decided=decided,
-            previous_decided=previous,
-            verified_draft_tokens=verified,
-            drafting_requests=asked_for_drafts(output, composition.decodes) if previous else 0,
+        step = ScheduledStep(
+            seq,
+            composition,
+            decided,
+            previous,
+            verified,
+            asked_for_drafts(output, composition.decodes) if previous else 0,
+            composition.kv_tokens,
         )
+        self._in_flight[id(output)] = step
         self._previous_decided = decided
+        return step
+
+    def ended(self, requests: set[str]) -> None:
+        """These requests have ended; steps in flight still work on them."""
+        for step in self._in_flight.values():
+            step.gone = requests if step.gone is None else step.gone | requests
 
     def scheduled_nothing(self) -> None:
         """A step without work was scheduled: unless others are in flight, the accelerator now idles."""
         if not self._in_flight:
             self._previous_end = None
 
-    def completed(self, output: Any, now: float, counts: DraftCounts, generated_tokens: int) -> StepRecord | None:
-        """The record of a step that completed at ``now`` (monotonic seconds); None for one that was not announced."""
-        step = self._in_flight.pop(id(output), None)
-        if step is None:
-            return None
+    def completed(
+        self, output: Any, now: float, counts: DraftCounts, generated_tokens: int, gone_decodes: int = 0
+    ) -> StepRecord | None:
+        """The record of a step that completed at ``now`` (monotonic seconds); None for one that was not announced.
+
+        Of its decodes ``gone_decodes`` had ended before; ``generated_tokens`` are those of the others.
+        """
+        step = self.arrived(output)
+        return None if step is None else self.record(step, now, counts, generated_tokens, gone_decodes)
+
+    def arrived(self, output: Any) -> ScheduledStep | None:
+        """The step's tokens are there; None for one that was not announced. O(1): ``record`` does the rest later."""
+        return self._in_flight.pop(id(output), None)
+
+    def record(
+        self, step: ScheduledStep, now: float, counts: DraftCounts, generated_tokens: int, gone_decodes: int = 0
+    ) -> StepRecord:
+        """The record of a step that arrived at ``now``; steps are recorded in the order in which they arrived."""
         interval = None if self._previous_end is None else now - self._previous_end
+        if interval is not None and interval <= 0.0:  # a virtual machine that was moved may have set its clock back
+            interval = None
         self._previous_end = now
         mixed = not self._drafts_after_completion and step.decided != step.previous_decided
         self.totals.add(counts, generated_tokens)
@@ -132,12 +164,12 @@ class StepTelemetry:
             decided_draft_tokens=step.decided,
             decodes=step.composition.decodes,
             prefill_tokens=step.composition.prefill_tokens,
-            kv_tokens=step.composition.kv_tokens,
+            kv_tokens=step.kv_tokens,
             waiting=step.composition.waiting,
             generated_tokens=generated_tokens,
             verified_draft_tokens=step.verified_draft_tokens,
             asked_draft_tokens=step.previous_decided,
-            drafting_requests=step.drafting_requests,
+            drafting_requests=max(0, step.drafting_requests - gone_decodes),
             drafted_per_position=counts.drafted_per_position,
             accepted_per_position=counts.accepted_per_position,
         )
@@ -146,6 +178,19 @@ class StepTelemetry:
         """No request is left: time until the next completion belongs to nobody, unless a step is still in flight."""
         if not self._in_flight:
             self._previous_end = None
+
+
+def thrown_away(gone: set[str], output: Any, model_output: Any) -> tuple[int, int]:
+    """Of the requests of a step that have ended since it was scheduled: tokens sampled, and decodes among them."""
+    tokens = decodes = 0
+    for name in gone:
+        count = output.num_scheduled_tokens.get(name)
+        if count is None:
+            continue
+        index = model_output.req_id_to_index.get(name)
+        tokens += len(model_output.sampled_token_ids[index]) if index is not None else 0
+        decodes += count == 1 or name in output.scheduled_spec_decode_tokens
+    return tokens, decodes
 
 
 def counts_from_stats(stats: Any, none: DraftCounts) -> DraftCounts | None:
@@ -162,19 +207,23 @@ def counts_from_stats(stats: Any, none: DraftCounts) -> DraftCounts | None:
     )
 
 
-def count_drafts(output: Any, model_output: Any, none: DraftCounts) -> DraftCounts:
-    """Own count over the step's requests, for engines started with --disable-log-stats."""
+def count_drafts(
+    output: Any, index_of: Mapping[str, int], lengths: Sequence[int], gone: set[str] | None, none: DraftCounts
+) -> DraftCounts:
+    """Own count over the step's requests but those that have ended, for engines started with --disable-log-stats.
+
+    ``lengths[index_of[name]]`` is how many tokens were sampled for a request.
+    """
     drafts_by_request = output.scheduled_spec_decode_tokens
-    sampled = model_output.sampled_token_ids
-    if not drafts_by_request or not sampled:
+    if not drafts_by_request or not lengths:
         return none
     size = len(none.drafted_per_position)
     drafted_lengths, accepted_lengths = [0] * (size + 1), [0] * (size + 1)
     invalid = getattr(output, "num_invalid_spec_tokens", None) or {}
     for name, tokens in drafts_by_request.items():
-        index = model_output.req_id_to_index.get(name)
-        generated = len(sampled[index]) if index is not None else 0
-        if generated and tokens:
+        index = index_of.get(name)
+        generated = lengths[index] if index is not None else 0
+        if generated and tokens and not (gone and name in gone):
             drafted_lengths[max(0, min(size, len(tokens) - invalid.get(name, 0)))] += 1
             accepted_lengths[max(0, min(size, generated - 1))] += 1
     return DraftCounts(
