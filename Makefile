@@ -11,7 +11,7 @@ export TURBOSPEC_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/turbospec
 
 .PHONY: help
 help: ## Show this help
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  \033[1m%-13s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: setup ## Cluster, operator, two real vLLM servers, profile, load: the main job (MODEL=smollm2|dial|tiny, CLUSTER=local|kind|existing)
@@ -36,6 +36,12 @@ e2e: setup ## Only the end-to-end test of the slice, on a local cluster with rea
 .PHONY: bench-control
 bench-control: setup ## Judge the engine loop in the simulator, six lines against their targets (QUICK=1: a sample in three minutes)
 	$(PY) -m benchmarks.control $(if $(QUICK),--quick,--document)
+
+.PHONY: bench-engine
+bench-engine: setup ## Host time of the engine hooks (real vLLM) and the state of 1,000 stand-ins, against their targets
+	$(PY) -m e2e.vllm.install
+	$(PY) -m benchmarks.engine.host_time
+	$(PY) -m benchmarks.engine.state_of_many
 
 .PHONY: lint
 lint: setup ## ruff, mypy strict, import-linter

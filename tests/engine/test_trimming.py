@@ -24,8 +24,10 @@ def run(rig: Rig) -> Output:
     """One synchronous step; the worker asserts that it is asked for its maximum, as suffix and medusa do."""
     output: Output = rig.scheduler.schedule()
     assert output.num_spec_tokens_to_schedule == 5
+    rig.scheduler.get_grammar_bitmask(output)
     rig.scheduler.update_from_output(output, model_output(output))
     rig.scheduler.give_drafts(output)
+    rig.runtime.settle()
     return output
 
 
