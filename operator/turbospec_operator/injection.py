@@ -27,6 +27,12 @@ Raw = Mapping[str, Any]
 Operation = dict[str, Any]
 
 VOLUME = "turbospec-runtime"
+STATE_VOLUME = "turbospec-state"
+STATE_PATH = "/var/run/turbospec"
+"""Where an engine keeps its control document and what it has learnt: a container that restarts has lost its own files,
+the pod's volume stays."""
+STATE_SIZE = "4Mi"
+"""Of two files, 64 and 256 KiB at most, each written beside the old one."""
 PLUGIN = "turbospec"
 ZIP_PATH = f"{MOUNT_PATH}/{ZIP_NAME}"
 
@@ -92,8 +98,7 @@ def inject(pod: Raw, namespace: str, policy: SpeculationPolicySpec | None, runti
         patch = (
             *_environment(pod, engine, runtime, token_sha256(token)),
             *operations,
-            *_volume(pod, runtime),
-            *_mount(engine),
+            *_volumes(pod, engine, runtime),
             *_annotations(
                 pod,
                 {
@@ -140,6 +145,7 @@ def _environment(pod: Raw, engine: _Engine, runtime: Runtime, token_hash: str) -
         names.ENV_TOKEN_SHA256: token_hash,
         # A port that the user chose stays: the operator reads it from the pod.
         names.ENV_CONTROL_PORT: _value(variables, names.ENV_CONTROL_PORT) or str(runtime.control_port),
+        names.ENV_STATE_DIR: _value(variables, names.ENV_STATE_DIR) or STATE_PATH,
     }
     plugins = _value(variables, "VLLM_PLUGINS")
     if plugins is not None and PLUGIN not in plugins.split(","):
@@ -204,36 +210,55 @@ def _speculation(engine: _Engine, policy: SpeculationPolicySpec | None) -> tuple
     return f"added: {policy.speculation.method}", (operation,)
 
 
-def _volume(pod: Raw, runtime: Runtime) -> Iterator[Operation]:
-    # Optional: a pod without its ConfigMap starts as plain vLLM instead of not at all.
-    name = config_map_name(runtime.hash)
-    wanted = {"name": VOLUME, "configMap": {"name": name, "optional": True}}
+def _volumes(pod: Raw, engine: _Engine, runtime: Runtime) -> Iterator[Operation]:
     volumes: Sequence[Raw] = pod["spec"].get("volumes") or []
+    mounts: Sequence[Raw] = engine.container.get("volumeMounts") or []
     if not volumes:
         yield {"op": "add", "path": "/spec/volumes", "value": []}
+    if not mounts:
+        yield {"op": "add", "path": f"{engine.path}/volumeMounts", "value": []}
+    # Optional: a pod without its ConfigMap starts as plain vLLM instead of not at all.
+    config_map = {"name": config_map_name(runtime.hash), "optional": True}
+    yield from _volume(volumes, {"name": VOLUME, "configMap": config_map})
+    yield from _mount(engine.path, mounts, {"name": VOLUME, "mountPath": MOUNT_PATH, "readOnly": True})
+    if _value(engine.container.get("env") or [], names.ENV_STATE_DIR) in {None, STATE_PATH}:
+        yield from _volume(volumes, {"name": STATE_VOLUME, "emptyDir": {"sizeLimit": STATE_SIZE}})
+        yield from _mount(engine.path, mounts, {"name": STATE_VOLUME, "mountPath": STATE_PATH})
+
+
+def _volume(volumes: Sequence[Raw], wanted: Raw) -> Iterator[Operation]:
     for index, volume in enumerate(volumes):
-        if volume.get("name") != VOLUME:
+        if volume.get("name") != wanted["name"]:
             continue
-        present = str((volume.get("configMap") or {}).get("name"))
-        if not present.startswith(config_map_name("")):
-            raise _RefusedError(f"the pod has a volume {VOLUME} of its own: rename it")
-        if present != name:
+        if not _is_ours(volume):
+            raise _RefusedError(f"the pod has a volume {wanted['name']} of its own: rename it")
+        if "configMap" in wanted and _config_map(volume) != _config_map(wanted):
             yield {"op": "replace", "path": f"/spec/volumes/{index}", "value": wanted}
         return
     yield {"op": "add", "path": "/spec/volumes/-", "value": wanted}
 
 
-def _mount(engine: _Engine) -> Iterator[Operation]:
-    mounts: Sequence[Raw] = engine.container.get("volumeMounts") or []
+def _is_ours(volume: Raw) -> bool:
+    """As an earlier call would have left it, for this release of the runtime or another."""
+    if volume["name"] == STATE_VOLUME:
+        return volume.get("emptyDir") is not None
+    return _config_map(volume).startswith(config_map_name(""))
+
+
+def _config_map(volume: Raw) -> str:
+    return str((volume.get("configMap") or {}).get("name"))
+
+
+def _mount(path: str, mounts: Sequence[Raw], wanted: Raw) -> Iterator[Operation]:
     for mount in mounts:
-        if mount.get("name") == VOLUME and mount.get("mountPath") == MOUNT_PATH:
-            return
-        if mount.get("mountPath") == MOUNT_PATH:
-            raise _RefusedError(f"the container mounts {mount.get('name')} at {MOUNT_PATH}: mount it elsewhere")
-    if not mounts:
-        yield {"op": "add", "path": f"{engine.path}/volumeMounts", "value": []}
-    ours = {"name": VOLUME, "mountPath": MOUNT_PATH, "readOnly": True}
-    yield {"op": "add", "path": f"{engine.path}/volumeMounts/-", "value": ours}
+        if mount.get("mountPath") != wanted["mountPath"]:
+            continue
+        if mount.get("name") != wanted["name"]:
+            raise _RefusedError(
+                f"the container mounts {mount.get('name')} at {wanted['mountPath']}: mount it elsewhere"
+            )
+        return
+    yield {"op": "add", "path": f"{path}/volumeMounts/-", "value": wanted}
 
 
 def _annotations(pod: Raw, wanted: Mapping[str, str], removed: str | None = None) -> Iterator[Operation]:

@@ -88,10 +88,15 @@ def test_a_plain_pod_gets_runtime_token_port_and_annotations() -> None:
         "PYTHONPATH": ZIP,
         "TURBOSPEC_TOKEN_SHA256": token_sha256(engine_token(b"k" * 32, "team-a", NONCE)),
         "TURBOSPEC_CONTROL_PORT": "9476",
+        "TURBOSPEC_STATE_DIR": "/var/run/turbospec",
     }
-    assert container["volumeMounts"] == [{"name": "turbospec-runtime", "mountPath": "/opt/turbospec", "readOnly": True}]
+    assert container["volumeMounts"] == [
+        {"name": "turbospec-runtime", "mountPath": "/opt/turbospec", "readOnly": True},
+        {"name": "turbospec-state", "mountPath": "/var/run/turbospec"},
+    ]
     assert result["spec"]["volumes"] == [
-        {"name": "turbospec-runtime", "configMap": {"name": "turbospec-runtime-0123456789ab", "optional": True}}
+        {"name": "turbospec-runtime", "configMap": {"name": "turbospec-runtime-0123456789ab", "optional": True}},
+        {"name": "turbospec-state", "emptyDir": {"sizeLimit": "4Mi"}},
     ]
     assert result["metadata"]["annotations"] == {
         "turbospec.io/injected": "0123456789ab",
@@ -99,6 +104,14 @@ def test_a_plain_pod_gets_runtime_token_port_and_annotations() -> None:
         "turbospec.io/container": "vllm",
     }
     assert container["args"] == ["--port", "8000"]
+
+
+def test_a_state_folder_of_the_users_own_is_left_alone() -> None:
+    """Who has chosen where state is kept gets no second place for it."""
+    container = engine(env=[{"name": "TURBOSPEC_STATE_DIR", "value": "/data/turbospec"}])
+    result = injected(pod(container))
+    assert environment(result["spec"]["containers"][0])["TURBOSPEC_STATE_DIR"] == "/data/turbospec"
+    assert [volume["name"] for volume in result["spec"]["volumes"]] == ["turbospec-runtime"]
 
 
 def test_the_token_itself_is_nowhere_in_the_pod() -> None:
@@ -233,6 +246,11 @@ REFUSALS: dict[str, tuple[Raw, SpeculationPolicySpec | None, str]] = {
         pod(volumes=[{"name": "turbospec-runtime", "emptyDir": {}}]),
         NGRAM,
         "volume turbospec-runtime of its own",
+    ),
+    "state volume's name taken": (
+        pod(volumes=[{"name": "turbospec-state", "persistentVolumeClaim": {"claimName": "c"}}]),
+        NGRAM,
+        "volume turbospec-state of its own",
     ),
     "mount path taken": (
         pod(engine(volumeMounts=[{"name": "x", "mountPath": "/opt/turbospec"}])),
