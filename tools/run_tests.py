@@ -50,7 +50,10 @@ LINT = (
     Stage("import-linter", (str(BIN / "lint-imports"),), 2),
 )
 UNIT = Stage(
-    "unit and property tests", python("-m", "pytest", "-m", "not apiserver and not vllm", "tests"), 15, is_pytest=True
+    "unit and property tests",
+    python("-m", "pytest", "-n", "4", "-m", "not apiserver and not vllm", "tests"),
+    15,
+    is_pytest=True,
 )
 KUBERNETES = Stage("build Kubernetes and helm (cached)", python("-m", "e2e.cluster", "build"), 40)
 APISERVER = Stage("tests on a real API server", python("-m", "pytest", "-m", "apiserver", "tests"), 15, is_pytest=True)
