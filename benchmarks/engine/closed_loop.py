@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import json
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -55,6 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--document", action="store_true", help="put the tables of the results into docs/benchmarks.md")
     parser.add_argument("--table-only", action="store_true", help="run nothing: show what earlier runs left")
     options = parser.parse_args(arguments)
+    # An end from outside must end the servers too: as an exception, which passes all that has to be cleaned up.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended from outside"))
     chosen = options.table or (["dial"] if options.quick else list(TABLES))
     for name in () if options.table_only else chosen:
         pace = QUICK if options.quick else FULL[name]

@@ -75,6 +75,9 @@ class Bench:
         failed, first = self.load.totals.failed, await self._edge(name)
         await asyncio.sleep(self.pace.window_seconds)
         last = await self._edge(name)
+        while last.at <= first.at and time.monotonic() - first.at < FIRST_TOKENS_SECONDS:
+            await asyncio.sleep(QUIET_SECONDS)  # a step takes longer than a window: this machine is not idle
+            last = await self._edge(name)
         steps = await self._steps(name, step)
         drafted_after, accepted_after = await self._drafts(name)
         return {
