@@ -111,7 +111,9 @@ class EngineRuntime:
                 # Any other K would trip an assertion in the worker and end the engine.
                 if draft_tokens in self._allowed:
                     output.num_spec_tokens_to_schedule = draft_tokens
-            decided = output.num_spec_tokens_to_schedule if self._drafts else 0
+            # vLLM from 0.33 on, model runner V2: nothing is drafted after a step whose requests cannot use drafts.
+            drafts = self._drafts and not getattr(output, "skip_drafts", False)
+            decided = output.num_spec_tokens_to_schedule if drafts else 0
             self._scheduled = (seq, output, composition, self._reader.verified_draft_tokens, decided)
         except Exception as error:  # noqa: BLE001 - see the class
             self._give_up(error)
