@@ -85,8 +85,8 @@ def show(table: str, *, quick: bool) -> None:
         shown.add_column(name)
     for row in rows:
         shown.add_row(*row)
-    console = Console()
-    console.print(shown, width=max(console.width, COLUMNS), no_wrap=True, crop=False)
+    # Never narrower than the table: where there is no terminal, 80 columns would cut the figures off.
+    Console(width=max(Console().width, COLUMNS)).print(shown)
 
 
 def table_rows(summary: Row) -> tuple[list[str], list[list[str]]]:

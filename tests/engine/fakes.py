@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
+from turbospec.engine.methods import DraftCost, DraftLength, Steering
 from turbospec.engine.runtime import EngineFacts
 from turbospec.wire.engine_state import EngineInfo, EngineLimits, Unsupported
 from turbospec.wire.identity import ProfileIdentity
@@ -204,4 +205,5 @@ def engine_facts(
         unsupported=unsupported,
         startup_table=(0, *[max_draft_tokens] * max_num_seqs),
         drafts_after_completion=drafts_after_completion,
+        steering=Steering(DraftCost.NONE, DraftLength.NATIVE) if unsupported is None else None,
     )

@@ -11,6 +11,7 @@ from turbospec.control.probing import ProbeReport
 from turbospec.control.step import StepComposition, StepRecord
 from turbospec.engine.composition import CompositionReader
 from turbospec.engine.environment import logger
+from turbospec.engine.methods import Steering
 from turbospec.engine.records import StepRing
 from turbospec.engine.telemetry import (
     DraftCounts,
@@ -44,6 +45,8 @@ class EngineFacts:
     unsupported: Unsupported | None
     startup_table: tuple[int, ...]
     drafts_after_completion: bool
+    steering: Steering | None = None
+    """None where K cannot be steered, or where nobody has read what becomes of it."""
 
 
 class EngineRuntime:

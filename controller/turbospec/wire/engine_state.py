@@ -40,6 +40,16 @@ class Unsupported(LenientModel):
     message: str
 
 
+class SteeringState(LenientModel):
+    """How K takes effect. ``draft_length``: who makes drafts K long, ``native`` (vLLM) or ``trimmed`` (TurboSpec).
+
+    ``draft_cost``: what making them costs, ``scales with K``, ``fixed`` at that of the maximum, or ``none``.
+    """
+
+    draft_length: str
+    draft_cost: str
+
+
 class AppliedControl(LenientModel):
     """The document in force."""
 
@@ -121,6 +131,8 @@ class EngineState(LenientModel):
     profile_key: str
     limits: EngineLimits
     unsupported: Unsupported | None = None
+    steering: SteeringState | None = None
+    """None where K cannot be steered, and from runtimes that do not say."""
     applied: AppliedControl | None = None
     table: list[TableRow]
     load: EngineLoad
