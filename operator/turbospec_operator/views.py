@@ -82,9 +82,9 @@ def policy_view(raw: Raw) -> PolicyView:
 
 
 def profile_view(raw: Raw) -> ProfileView:
-    """One SpeculationProfile, whoever wrote it."""
+    """One SpeculationProfile or ClusterSpeculationProfile, whoever wrote it."""
     meta = raw["metadata"]
-    namespace, name = meta["namespace"], meta["name"]
+    namespace, name = meta.get("namespace"), meta["name"]
     key = str((raw.get("spec") or {}).get("key", ""))
     try:
         spec = SpeculationProfileSpec.model_validate(raw.get("spec") or {})

@@ -34,8 +34,8 @@ def decide(snapshot: FleetSnapshot, memory: FleetMemory) -> tuple[tuple[Effect, 
     now = snapshot.now_seconds
     policies = sorted(snapshot.policies, key=seniority)
     governance = govern(policies, snapshot.pods)
-    profiles = fitting_profiles(snapshot.profiles)
     candidates = _candidates(policies, governance, memory, now)
+    profiles = fitting_profiles(snapshot.profiles, {candidate.place for candidate in candidates.values()})
     plan = plan_profiling(candidates.values(), profiles, snapshot.jobs, memory.requested, now)
     requests = [*_runtimes(policies, memory, now), *plan.effects]
     pushes: list[PushControl] = []

@@ -117,12 +117,13 @@ class PodView:
 
 @dataclass(frozen=True, slots=True)
 class ProfileView:
-    """One SpeculationProfile. ``latency`` is None when its content was refused; ``invalid`` says why.
+    """One SpeculationProfile, or, without a namespace, one ClusterSpeculationProfile, which is for all of them.
 
-    ``coverage``: what of the planned cells was measured, where the profile says it.
+    ``latency`` is None when its content was refused; ``invalid`` says why. ``coverage``: what of the planned cells was
+    measured, where the profile says it.
     """
 
-    namespace: str
+    namespace: str | None
     name: str
     key: str
     latency: LatencyModel | None
