@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from turbospec.control.draft_length import Reason
 from turbospec.control.latency import InvalidProfileError
 from turbospec.fleet.snapshot import (
+    EngineIdentity,
     EngineLoopMode,
     EngineReport,
     JobPhase,
@@ -24,6 +25,7 @@ from turbospec.fleet.snapshot import (
 from turbospec.profiling.codec import CodecError, decode
 from turbospec.wire.control_document import TableRow
 from turbospec.wire.engine_state import DecisionState, EngineState
+from turbospec.wire.identity import ProfileIdentity
 from turbospec.wire.latency import LatencyDocument, to_model
 from turbospec.wire.objective import to_objective
 from turbospec.wire.profile_result import ProfileResult
@@ -97,7 +99,9 @@ def profile_view(raw: Raw) -> ProfileView:
         return ProfileView(namespace, name, key, None, f"spec.{one_line(error)}")
     except InvalidProfileError as error:
         return ProfileView(namespace, name, key, None, str(error))
-    return ProfileView(namespace, name, key, model, coverage=spec.provenance.coverage)
+    return ProfileView(
+        namespace, name, key, model, coverage=spec.provenance.coverage, identity=_identity(spec.identity)
+    )
 
 
 def pod_view(raw: Raw, report: EngineReport | None, unreachable: str | None) -> PodView:
@@ -166,6 +170,18 @@ def engine_report(state: EngineState) -> EngineReport:
         applied_overlay=state.applied.overlay if state.applied else False,
         draft_yield=tuple(each.draft_yield for each in state.acceptance),
         unattainable=_unattainable(state.decision),
+        identity=_identity(state.identity),
+    )
+
+
+def _identity(identity: ProfileIdentity) -> EngineIdentity:
+    return EngineIdentity(
+        hardware=identity.hardware,
+        target=identity.target,
+        drafter=identity.drafter,
+        method=identity.method,
+        engine_arguments=tuple(sorted(identity.engine_arguments.items())),
+        engine_version=identity.engine_version,
     )
 
 

@@ -102,6 +102,9 @@ def test_an_unreadable_policy_governs_nothing_and_names_the_field(spec: dict[str
 def test_a_harvested_profile_is_read_back_as_the_model_that_was_measured() -> None:
     """What the operator writes, it can read."""
     view = views.profile_view(profile())
+    assert view.identity == views.engine_report(EngineState.model_validate(engine_state())).identity
+    assert view.identity is not None
+    assert (view.identity.engine_version, view.identity.engine_arguments) == ("0.32.0", (("dtype", "bfloat16"),))
     assert (view.name, view.key, view.invalid) == (f"profile-{KEY}", KEY, None)
     assert view.latency is not None
     assert view.latency.step_seconds(decodes=4, draft_tokens=3, kv_tokens=1024) == pytest.approx(0.00532)

@@ -55,7 +55,7 @@ def fitting_profiles(
         if shared is not None and shared.latency is not None and (own is None or own.latency is None):
             own = shared
         if own is not None:
-            found[namespace, key] = _fitting(own)
+            found[namespace, key] = fitting(own)
     return found
 
 
@@ -76,12 +76,15 @@ def reference(view: ProfileView) -> str:
     return view.name if view.namespace is not None else f"clusterspeculationprofile/{view.name}"
 
 
-def _fitting(view: ProfileView) -> FittingProfile:
+def fitting(view: ProfileView) -> FittingProfile:
+    """The profile as engines get it."""
     if view.latency is None:
         return FittingProfile(view.name, None, "", view.invalid or "its content was refused")
     return FittingProfile(reference(view), view.latency, _model_digest(view.latency), None, view.coverage)
 
 
 def _model_digest(latency: LatencyModel) -> str:
-    content = [[asdict(cell) for cell in latency.cells], asdict(latency.fit)]
+    content: list[object] = [[asdict(cell) for cell in latency.cells], asdict(latency.fit)]
+    if latency.doubt:
+        content.append(latency.doubt)
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -28,8 +28,14 @@ class ProfileReason(StrEnum):
     MISSING = "ProfileMissing"
     IN_PROGRESS = "ProfilingInProgress"
     PENDING = "ProfilingPending"
+    PROVISIONAL = "ProfileProvisional"
     READY = "ProfileReady"
     NOT_NEEDED = "NotNeeded"
+
+    @property
+    def usable(self) -> bool:
+        """Whether engines are given a profile's model."""
+        return self in (ProfileReason.PROVISIONAL, ProfileReason.READY)
 
 
 @dataclass(frozen=True, slots=True)

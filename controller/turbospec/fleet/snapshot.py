@@ -61,6 +61,18 @@ class PositionCounts:
 
 
 @dataclass(frozen=True, slots=True)
+class EngineIdentity:
+    """What a profile key is the digest of (``turbospec.wire.identity``); ``engine_arguments`` by name, sorted."""
+
+    hardware: str
+    target: str
+    drafter: str
+    method: str
+    engine_arguments: tuple[tuple[str, str], ...]
+    engine_version: str
+
+
+@dataclass(frozen=True, slots=True)
 class EngineReport:
     """What one engine said of itself (GET /v1/state).
 
@@ -89,6 +101,7 @@ class EngineReport:
     applied_overlay: bool = False
     draft_yield: tuple[float | None, ...] = ()
     unattainable: bool | None = None
+    identity: EngineIdentity | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +133,7 @@ class ProfileView:
     """One SpeculationProfile, or, without a namespace, one ClusterSpeculationProfile, which is for all of them.
 
     ``latency`` is None when its content was refused; ``invalid`` says why. ``coverage``: what of the planned cells was
-    measured, where the profile says it.
+    measured, where the profile says it. ``identity`` is that of the engine it was measured on.
     """
 
     namespace: str | None
@@ -129,6 +142,7 @@ class ProfileView:
     latency: LatencyModel | None
     invalid: str | None = None
     coverage: str | None = None
+    identity: EngineIdentity | None = None
 
 
 class JobPhase(StrEnum):
