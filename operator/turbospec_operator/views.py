@@ -24,6 +24,7 @@ from turbospec.fleet.snapshot import (
 )
 from turbospec.profiling.codec import CodecError, decode
 from turbospec.wire.control_document import TableRow
+from turbospec.wire.duration import duration_seconds
 from turbospec.wire.engine_state import DecisionState, EngineState
 from turbospec.wire.identity import ProfileIdentity
 from turbospec.wire.latency import LatencyDocument, to_model
@@ -80,6 +81,7 @@ def policy_view(raw: Raw) -> PolicyView:
         loop=EngineLoopMode(spec.engine.loop),
         draft_tokens=tuple(sorted(set(spec.speculation.draft_tokens))),
         profile_source=ProfileSource(spec.profiling.source),
+        max_age_seconds=None if spec.profiling.max_age is None else duration_seconds(spec.profiling.max_age),
     )
 
 
@@ -100,7 +102,13 @@ def profile_view(raw: Raw) -> ProfileView:
     except InvalidProfileError as error:
         return ProfileView(namespace, name, key, None, str(error))
     return ProfileView(
-        namespace, name, key, model, coverage=spec.provenance.coverage, identity=_identity(spec.identity)
+        namespace,
+        name,
+        key,
+        model,
+        coverage=spec.provenance.coverage,
+        identity=_identity(spec.identity),
+        measured_seconds=seconds(spec.provenance.measured_at) or seconds(meta.get("creationTimestamp")),
     )
 
 

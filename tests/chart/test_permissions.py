@@ -55,6 +55,8 @@ PERMISSIONS = [
     (OPERATOR, TENANT, "watch", "speculationprofiles.turbospec.io", True),
     (OPERATOR, TENANT, "patch", "speculationpolicies.turbospec.io/status", True),
     (OPERATOR, TENANT, "create", "speculationprofiles.turbospec.io", True),
+    (OPERATOR, TENANT, "update", "speculationprofiles.turbospec.io", True),
+    (OPERATOR, TENANT, "delete", "speculationprofiles.turbospec.io", False),
     (OPERATOR, None, "list", "clusterspeculationprofiles.turbospec.io", True),
     (OPERATOR, None, "create", "clusterspeculationprofiles.turbospec.io", False),
     (OPERATOR, TENANT, "get", "pods", True),

@@ -26,6 +26,7 @@ class FittingProfile:
     digest: str
     invalid: str | None
     coverage: str | None = None
+    measured_seconds: float | None = None
 
 
 def profile_name(key: str) -> str:
@@ -80,7 +81,9 @@ def fitting(view: ProfileView) -> FittingProfile:
     """The profile as engines get it."""
     if view.latency is None:
         return FittingProfile(view.name, None, "", view.invalid or "its content was refused")
-    return FittingProfile(reference(view), view.latency, _model_digest(view.latency), None, view.coverage)
+    return FittingProfile(
+        reference(view), view.latency, _model_digest(view.latency), None, view.coverage, view.measured_seconds
+    )
 
 
 def _model_digest(latency: LatencyModel) -> str:

@@ -50,6 +50,7 @@ class PolicyView:
     invalid: str | None = None
     reported: tuple[tuple[str, str], ...] = ()
     objective: Objective = field(default_factory=Objective)
+    max_age_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +134,8 @@ class ProfileView:
     """One SpeculationProfile, or, without a namespace, one ClusterSpeculationProfile, which is for all of them.
 
     ``latency`` is None when its content was refused; ``invalid`` says why. ``coverage``: what of the planned cells was
-    measured, where the profile says it. ``identity`` is that of the engine it was measured on.
+    measured, where the profile says it. ``identity`` is that of the engine it was measured on, ``measured_seconds``
+    when that was.
     """
 
     namespace: str | None
@@ -143,6 +145,7 @@ class ProfileView:
     invalid: str | None = None
     coverage: str | None = None
     identity: EngineIdentity | None = None
+    measured_seconds: float | None = None
 
 
 class JobPhase(StrEnum):

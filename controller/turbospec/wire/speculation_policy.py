@@ -7,6 +7,7 @@ from pydantic import ConfigDict, Field
 from turbospec.wire.base import LenientModel, WireModel
 from turbospec.wire.cel import rules
 from turbospec.wire.conditions import Condition
+from turbospec.wire.duration import Duration
 from turbospec.wire.objective import ObjectiveDocument
 
 LADDER = [0, 1, 3, 7]
@@ -121,6 +122,13 @@ class ProfilingSpec(WireModel):
             description="Job: measure every new kind of hardware once. Existing: use the SpeculationProfiles there are."
         ),
     ] = "Job"
+    max_age: Annotated[
+        Duration | None,
+        Field(
+            description="Age at which a profile is measured again while it stays in use, for example 30d; counted from "
+            "its provenance.measuredAt, else from its creation. Default: never. With source Existing it has no effect."
+        ),
+    ] = None
 
 
 class SpeculationPolicySpec(WireModel):
