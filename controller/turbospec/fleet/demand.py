@@ -4,7 +4,7 @@ Running requests and tokens per second are what speculation moves; requests that
 not. So rates are counted at arrival, and what waits is counted because it has come and nothing has worked on it yet.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 
 RATE_HALF_LIFE_SECONDS = 30.0
 """After a doubling three quarters of it show within a minute: four syncs of the HorizontalPodAutoscaler. Rates are
@@ -18,7 +18,7 @@ MIN_SECONDS = 30.0
 """Observed for less, a rate is chance."""
 
 MIN_REQUESTS = 8.0
-"""Requests that must have come and finished before lengths are believed; as many are kept in mind while none come."""
+"""Requests that must have begun and finished before lengths are believed; as many are kept in mind while none come."""
 
 DRAIN_SECONDS = 60.0
 """Within this time what waits is to be worked off. An order of magnitude above what users wait for a first token, and
@@ -29,11 +29,12 @@ below the 2 to 7 minutes that a new GPU pod takes: a queue that outlives it need
 class RequestCounts:
     """Cumulative counts of one engine since its start.
 
-    ``prefill_tokens`` are those that steps have computed: prompts without what the prefix cache had, and recomputation.
-    ``output_tokens`` belong to the finished requests only.
+    ``prompt_tokens`` are those of the ``admitted`` requests, ``prefill_tokens`` what steps have computed of them:
+    without what the prefix cache had, and again what was preempted. ``output_tokens`` belong to the finished ones.
     """
 
     arrived: int
+    admitted: int
     prompt_tokens: int
     prefill_tokens: int
     finished: int
@@ -47,7 +48,7 @@ class DemandMemory:
     observed_seconds: float = 0.0
     seconds: float = 0.0
     arrived: float = 0.0
-    prompts: float = 0.0
+    admitted: float = 0.0
     prompt_tokens: float = 0.0
     prefill_tokens: float = 0.0
     finished: float = 0.0
@@ -80,13 +81,13 @@ def between(before: RequestCounts, now: RequestCounts) -> RequestCounts | None:
     """What happened in between; None where a count went backwards: another process counts there now."""
     found = RequestCounts(
         now.arrived - before.arrived,
+        now.admitted - before.admitted,
         now.prompt_tokens - before.prompt_tokens,
         now.prefill_tokens - before.prefill_tokens,
         now.finished - before.finished,
         now.output_tokens - before.output_tokens,
     )
-    counted = (found.arrived, found.prompt_tokens, found.prefill_tokens, found.finished, found.output_tokens)
-    return None if any(count < 0 for count in counted) else found
+    return None if any(count < 0 for count in astuple(found)) else found
 
 
 def observe(memory: DemandMemory, happened: RequestCounts, elapsed_seconds: float) -> DemandMemory:
@@ -95,12 +96,12 @@ def observe(memory: DemandMemory, happened: RequestCounts, elapsed_seconds: floa
         return memory
     rates = 0.5 ** (elapsed_seconds / RATE_HALF_LIFE_SECONDS)
     lengths = 0.5 ** (elapsed_seconds / LENGTH_HALF_LIFE_SECONDS)
-    came, ended = _kept(memory.prompts, lengths), _kept(memory.finished, lengths)
+    came, ended = _kept(memory.admitted, lengths), _kept(memory.finished, lengths)
     return DemandMemory(
         observed_seconds=memory.observed_seconds + elapsed_seconds,
         seconds=memory.seconds * rates + elapsed_seconds,
         arrived=memory.arrived * rates + happened.arrived,
-        prompts=memory.prompts * came + happened.arrived,
+        admitted=memory.admitted * came + happened.admitted,
         prompt_tokens=memory.prompt_tokens * came + happened.prompt_tokens,
         prefill_tokens=memory.prefill_tokens * came + happened.prefill_tokens,
         finished=memory.finished * ended + happened.finished,
@@ -116,15 +117,15 @@ def demand(memory: DemandMemory, waiting: float) -> Demand | None:
 
 
 def lengths(memory: DemandMemory) -> Lengths | None:
-    """Mean lengths, prompts as they came and outputs of what finished; None below ``MIN_REQUESTS`` of either.
+    """Mean lengths, prompts of what was admitted and outputs of what finished; None below ``MIN_REQUESTS`` of either.
 
-    Prefill is what steps computed of the prompts that came in the same time, at most all of them: preemption computes
+    Prefill is what steps computed of the prompts in the same time, at most all of them: preemption computes
     some twice, which is a sign of too much load and not of longer prompts.
     """
-    if memory.prompts < MIN_REQUESTS or memory.finished < MIN_REQUESTS or memory.output_tokens <= 0.0:
+    if memory.admitted < MIN_REQUESTS or memory.finished < MIN_REQUESTS or memory.output_tokens <= 0.0:
         return None
-    prompt = memory.prompt_tokens / memory.prompts
-    prefill = min(prompt, memory.prefill_tokens / memory.prompts)
+    prompt = memory.prompt_tokens / memory.admitted
+    prefill = min(prompt, memory.prefill_tokens / memory.admitted)
     return Lengths(prompt, prefill, memory.output_tokens / memory.finished)
 
 
