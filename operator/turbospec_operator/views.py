@@ -9,6 +9,8 @@ from pydantic import ValidationError
 
 from turbospec.control.draft_length import Reason
 from turbospec.control.latency import InvalidProfileError
+from turbospec.fleet.demand import RequestCounts
+from turbospec.fleet.effects import TableRange
 from turbospec.fleet.snapshot import (
     EngineLoopMode,
     EngineReport,
@@ -23,7 +25,7 @@ from turbospec.fleet.snapshot import (
 )
 from turbospec.profiling.codec import CodecError, decode
 from turbospec.wire.control_document import TableRow
-from turbospec.wire.engine_state import DecisionState, EngineState
+from turbospec.wire.engine_state import DecisionState, EngineState, RequestCounters
 from turbospec.wire.latency import LatencyDocument, to_model
 from turbospec.wire.objective import to_objective
 from turbospec.wire.profile_result import ProfileResult
@@ -118,7 +120,14 @@ def pod_view(raw: Raw, report: EngineReport | None, unreachable: str | None) -> 
         not_injected_reason=annotations.get(names.ANNOTATION_NOT_INJECTED),
         report=report,
         unreachable=unreachable,
+        controller=_controller(meta),
     )
+
+
+def _controller(meta: Raw) -> str | None:
+    """The controlling owner as ``kind/name``; None for a pod that somebody made by hand."""
+    owners = (owner for owner in meta.get("ownerReferences") or [] if owner.get("controller"))
+    return next((f"{owner['kind'].lower()}/{owner['name']}" for owner in owners), None)
 
 
 def _restartable(meta: Raw) -> str | None:
@@ -166,7 +175,16 @@ def engine_report(state: EngineState) -> EngineReport:
         applied_overlay=state.applied.overlay if state.applied else False,
         draft_yield=tuple(each.draft_yield for each in state.acceptance),
         unattainable=_unattainable(state.decision),
+        table=tuple(TableRange(row.from_batch, row.to_batch, row.draft_tokens) for row in state.table),
+        requests=_requests(state.requests),
+        max_num_batched_tokens=state.limits.max_num_batched_tokens,
+        kv_cache_tokens=state.limits.kv_cache_tokens,
+        graph_sizes=tuple(state.limits.graph_sizes),
     )
+
+
+def _requests(counters: RequestCounters | None) -> RequestCounts | None:
+    return None if counters is None else RequestCounts(**counters.model_dump())
 
 
 def _unattainable(decision: DecisionState | None) -> bool | None:

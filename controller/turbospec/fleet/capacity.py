@@ -91,20 +91,27 @@ class LoadSignal:
         return max(self.prefill, self.decode, self.kv)
 
 
-def load_signal(demand: Demand, lengths: Lengths, pods: Iterable[Attainable]) -> LoadSignal | None:
-    """The load of these pods, which share the demand as a load balancer shares it; None without any pod."""
+def load_signal(
+    demand: Demand, lengths: Lengths, pods: Iterable[Attainable], *, silent: float = 0.0
+) -> LoadSignal | None:
+    """The load of these pods, which share the demand as a load balancer shares it; None without any pod.
+
+    ``silent`` pods more are taken to be like the mean of those.
+    """
     # Sorted, because sums of floats depend on their order and decisions must not.
     known = sorted(pods, key=lambda pod: (pod.prefill, pod.decode, pod.kv))
     if not known:
         return None
     offered = demand.offered_per_second
-    prefill, decode, kv = (sum(getattr(pod, phase) for pod in known) for phase in ("prefill", "decode", "kv"))
+    count = len(known) + silent
+    more = count / len(known)
+    prefill, decode, kv = (more * sum(getattr(pod, phase) for pod in known) for phase in ("prefill", "decode", "kv"))
     return LoadSignal(
         prefill=offered / prefill,
         decode=offered / decode,
         kv=offered / kv,
         demand_tokens_per_second=offered * lengths.output_tokens,
-        pod_capacity_tokens_per_second=min(prefill, decode, kv) * lengths.output_tokens / len(known),
+        pod_capacity_tokens_per_second=min(prefill, decode, kv) * lengths.output_tokens / count,
     )
 
 

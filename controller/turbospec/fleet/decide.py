@@ -8,11 +8,14 @@ from turbospec.fleet.conditions import PolicyFindings
 from turbospec.fleet.effects import CreateProfilingJob, Effect, EnsureRuntime, HarvestProfile, PushControl
 from turbospec.fleet.engines import EngineRound, EngineSituation, decide_engine
 from turbospec.fleet.events import events
+from turbospec.fleet.load import LoadSituation, forget_load, observe_load
+from turbospec.fleet.load_memory import LoadKey, LoadMemory
 from turbospec.fleet.matching import Governance, govern, seniority
 from turbospec.fleet.memory import EngineMemory, FleetMemory, PolicyMemory, PoolMemory, request_key
 from turbospec.fleet.pooling import Pools
 from turbospec.fleet.profiles import FittingProfile, ProfileKey, fitting_profiles
 from turbospec.fleet.profiling import Candidate, ProfileStanding, plan_profiling
+from turbospec.fleet.scaling import scale_target
 from turbospec.fleet.snapshot import FleetSnapshot, PodView, PolicyView
 from turbospec.fleet.standing import EngineStanding, allowed_draft_tokens, last_report, obstacle
 
@@ -43,10 +46,13 @@ def decide(snapshot: FleetSnapshot, memory: FleetMemory) -> tuple[tuple[Effect, 
     engines: dict[str, EngineMemory] = {}
     pool_memories: dict[tuple[str, str], PoolMemory] = {}
     written: dict[str, PolicyMemory] = {}
+    loads: dict[LoadKey, LoadMemory] = {}
     for policy in policies:
         governed = governance.pods.get(policy.uid, ())
         pools = pooling.pools_of(policy, governed, memory.pools, now)
         pool_memories.update(pooling.remember(policy, pools, memory.pools, now))
+        targets = {pod.uid: scale_target(pod) for pod in governed}
+        loads |= observe_load(LoadSituation(policy, governed, targets, profiles, pools, now), memory.loads)
         fleet = _Fleet(policy, profiles, plan.standings, pools, now)
         rounds = [_engine_round(fleet, pod, candidates.get(pod.uid), memory.engines.get(pod.uid)) for pod in governed]
         for outcome in rounds:
@@ -56,7 +62,9 @@ def decide(snapshot: FleetSnapshot, memory: FleetMemory) -> tuple[tuple[Effect, 
         findings = _findings(snapshot, policy, [outcome.standing for outcome in rounds], plan.standings, governance)
         effects, written[policy.uid] = _report(findings, memory.policies.get(policy.uid), now)
         reports.extend(effects)
-    remembered = FleetMemory(engines, pool_memories, written, _requested(memory, requests, now))
+    unseen = {key: entry for key, entry in memory.loads.items() if key not in loads}
+    loads |= forget_load(unseen, now)
+    remembered = FleetMemory(engines, pool_memories, written, _requested(memory, requests, now), loads)
     return (*requests, *pushes, *reports), remembered
 
 

@@ -90,6 +90,13 @@ def between(before: RequestCounts, now: RequestCounts) -> RequestCounts | None:
     return None if any(count < 0 for count in astuple(found)) else found
 
 
+def plus(one: RequestCounts, other: RequestCounts | None) -> RequestCounts:
+    """Both together; None adds nothing."""
+    if other is None:
+        return one
+    return RequestCounts(*(a + b for a, b in zip(astuple(one), astuple(other), strict=True)))
+
+
 def observe(memory: DemandMemory, happened: RequestCounts, elapsed_seconds: float) -> DemandMemory:
     """Add what happened on all engines of the group within this time; nothing is known of no time."""
     if elapsed_seconds <= 0.0:
