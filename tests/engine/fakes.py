@@ -25,6 +25,14 @@ class Request:
     def prefilling(self) -> bool:
         return self.num_computed_tokens < self.prompt_tokens
 
+    @property
+    def num_prompt_tokens(self) -> int:
+        return self.prompt_tokens
+
+    @property
+    def num_output_tokens(self) -> int:
+        return self.generated
+
 
 @dataclass
 class Output:
@@ -93,7 +101,8 @@ class FakeScheduler:
         self.waiting.append(request)
 
     def finish(self, name: str) -> None:
-        self.running.remove(self.requests.pop(name))
+        request = self.requests.pop(name)
+        (self.running if request in self.running else self.waiting).remove(request)
         self.finished_req_ids.add(name)
 
     def schedule(self) -> Output:
@@ -129,6 +138,7 @@ class FakeScheduler:
             if name not in self.requests:
                 continue
             generated = len(model_output.sampled_token_ids[model_output.req_id_to_index[name]])
+            self.requests[name].generated += generated
             self.requests[name].num_computed_tokens -= len(drafts) - (generated - 1)
             if self.log_stats:
                 stats = stats or Stats(self.num_spec_tokens)

@@ -13,6 +13,7 @@ from turbospec.engine.composition import CompositionReader
 from turbospec.engine.environment import logger
 from turbospec.engine.methods import Steering
 from turbospec.engine.records import StepRing
+from turbospec.engine.requests import RequestCounter
 from turbospec.engine.telemetry import (
     DraftCounts,
     ScheduledStep,
@@ -63,6 +64,7 @@ class EngineRuntime:
         self.facts = facts
         self.started = time.monotonic()
         self.ring = StepRing()
+        self.requests = RequestCounter()
         self.next_seq = 0
         self.killed = False
         self._failed: Unsupported | None = None
@@ -101,6 +103,7 @@ class EngineRuntime:
             if not output.total_num_scheduled_tokens:
                 if output.finished_req_ids:
                     self.telemetry.ended(output.finished_req_ids)
+                    self.requests.scheduled(output, self._scheduler.requests, 0)
                 self._take_in()
                 self.telemetry.scheduled_nothing()
                 return
@@ -244,6 +247,7 @@ class EngineRuntime:
         seq, output, composition, verified, decided = scheduled
         if output.finished_req_ids:
             self.telemetry.ended(output.finished_req_ids)
+        self.requests.scheduled(output, self._scheduler.requests, composition.prefill_tokens)
         step = self.telemetry.scheduled(seq, output, composition, verified, decided)
         step.kv_tokens = self._reader.context(output, self._scheduler.requests)
 

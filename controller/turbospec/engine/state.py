@@ -37,6 +37,7 @@ def engine_state(runtime: EngineRuntime, controller: DocumentController) -> Engi
             for one in runtime.estimates()
         ],
         counters=_counters(runtime, controller),
+        requests=runtime.requests.counters(),
         decision=_decision(runtime),
         latency_bias=loop.bias() if loop is not None else None,
         off_profile=loop.off_profile() if loop is not None else False,

@@ -122,6 +122,22 @@ class EngineCounters(LenientModel):
     table_rebuilds: int
 
 
+class RequestCounters(LenientModel):
+    """Requests since the engine started, whatever K was.
+
+    ``arrived`` counts those that came, ``admitted`` those of them that were scheduled at least once: their prompts are
+    ``prompt_tokens``. ``prefill_tokens`` are what steps have computed of prompts: without what the prefix cache had,
+    and again what was preempted. ``output_tokens`` belong to the ``finished`` requests.
+    """
+
+    arrived: int
+    admitted: int
+    prompt_tokens: int
+    prefill_tokens: int
+    finished: int
+    output_tokens: int
+
+
 class EngineState(LenientModel):
     """The whole answer of GET /v1/state."""
 
@@ -138,6 +154,8 @@ class EngineState(LenientModel):
     load: EngineLoad
     acceptance: list[PositionEstimate]
     counters: EngineCounters
+    requests: RequestCounters | None = None
+    """None: this runtime, or this release of vLLM, does not let them be counted."""
     decision: DecisionState | None = None
     latency_bias: float | None = None
     off_profile: bool = False
