@@ -7,7 +7,8 @@ import pytest
 from tests.operator.samples import IDENTITY, KEY, engine_pod, engine_state, policy, profile_result
 from turbospec.control.draft_length import Reason
 from turbospec.control.objective import Objective
-from turbospec.fleet.effects import HarvestProfile
+from turbospec.fleet.demand import RequestCounts
+from turbospec.fleet.effects import HarvestProfile, TableRange
 from turbospec.fleet.snapshot import JobPhase, Mode
 from turbospec.profiling.codec import encode, encode_failure
 from turbospec.wire.engine_state import EngineState
@@ -277,3 +278,37 @@ def test_a_job_without_a_sound_result_is_not_harvestable_and_says_why(
     assert (view.phase, view.harvestable, measured) == (phase, False, None)
     assert named in view.failure
     assert bool(view.failure) == (phase is JobPhase.FAILED)
+
+
+def test_requests_that_an_engine_counts_are_in_its_report_and_others_are_unknown() -> None:
+    """An engine of an older runtime does not say; that is not nought."""
+    counted = {
+        "arrived": 9,
+        "admitted": 8,
+        "promptTokens": 800,
+        "prefillTokens": 700,
+        "finished": 6,
+        "outputTokens": 60,
+    }
+    known = views.engine_report(EngineState.model_validate({**engine_state(), "requests": counted}))
+    assert known.requests == RequestCounts(9, 8, 800, 700, 6, 60)
+    assert (known.kv_cache_tokens, known.max_num_batched_tokens) == (100_000, 2048)
+    assert known.table == (TableRange(1, 4, 5), TableRange(5, 16, 1))
+    assert views.engine_report(EngineState.model_validate(engine_state())).requests is None
+
+
+@pytest.mark.parametrize(
+    ("owners", "controller"),
+    [
+        ([], None),
+        ([{"kind": "LeaderWorkerSet", "name": "chat", "controller": True}], "leaderworkerset/chat"),
+        (
+            [{"kind": "Node", "name": "n"}, {"kind": "ReplicaSet", "name": "chat-1", "controller": True}],
+            "replicaset/chat-1",
+        ),
+    ],
+)
+def test_the_controlling_owner_is_named_whatever_its_kind(owners: list[dict[str, Any]], controller: str | None) -> None:
+    raw = stored(engine_pod("shop", "chat-1"))
+    raw["metadata"]["ownerReferences"] = owners
+    assert views.pod_view(raw, None, None).controller == controller

@@ -5,6 +5,8 @@ from enum import StrEnum
 
 from turbospec.control.latency import LatencyModel
 from turbospec.control.objective import Objective
+from turbospec.fleet.demand import RequestCounts
+from turbospec.fleet.effects import TableRange
 
 
 class Mode(StrEnum):
@@ -79,7 +81,8 @@ class EngineReport:
 
     ``applied_overlay`` says that ``applied_id`` is a document with a time to live. ``draft_yield[j]`` is the share of
     the drafts asked for that are longer than j tokens; empty where the engine does not tell. ``unattainable``: whether
-    the engine's own loop found that no K meets the objective, at the last step; None where it did not judge.
+    the engine's own loop found that no K meets the objective, at the last step; None where it did not judge. ``table``
+    is K by batch as now decided. ``requests`` is None where the engine does not count them.
     """
 
     engine_id: str
@@ -103,6 +106,11 @@ class EngineReport:
     draft_yield: tuple[float | None, ...] = ()
     unattainable: bool | None = None
     identity: EngineIdentity | None = None
+    table: tuple[TableRange, ...] = ()
+    requests: RequestCounts | None = None
+    max_num_batched_tokens: int = 0
+    kv_cache_tokens: int = 0
+    graph_sizes: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +118,9 @@ class PodView:
     """One pod that some policy selects.
 
     ``report`` is None while the engine cannot be reached; ``unreachable`` says why. ``owner`` is what
-    ``kubectl rollout restart`` takes, for example ``deployment/chat``. ``refusal`` is the engine's answer
-    (``code: message``) to the last document put to it, where it refused that document.
+    ``kubectl rollout restart`` takes, for example ``deployment/chat``; ``controller`` is the pod's own owner, of any
+    kind. ``refusal`` is the engine's answer (``code: message``) to the last document put to it, where it refused that
+    document.
     """
 
     namespace: str
@@ -127,6 +136,7 @@ class PodView:
     report: EngineReport | None = None
     unreachable: str | None = None
     refusal: str | None = None
+    controller: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
