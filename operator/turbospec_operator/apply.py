@@ -221,7 +221,10 @@ def describe(effect: Effect) -> str:
         case SetPolicyStatus():
             return f"status of policy {effect.namespace}/{effect.name}"
         case EmitEvent():
-            return f"event on policy {effect.namespace}/{effect.policy}"
+            pod = effect.regarding
+            return (
+                f"event on {f'pod {pod.namespace}/{pod.pod}' if pod else f'policy {effect.namespace}/{effect.policy}'}"
+            )
 
 
 def consequence(effect: Effect) -> str:

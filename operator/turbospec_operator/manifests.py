@@ -111,12 +111,23 @@ def status_patch(wanted: Mapping[str, Any], current: Mapping[str, Any]) -> dict[
 
 
 def event(effect: EmitEvent, instance: str, now_seconds: float) -> dict[str, Any]:
-    """An events.k8s.io/v1 Event about a policy."""
+    """An events.k8s.io/v1 Event about a policy, or about a pod, with the policy beside it."""
     moment = dt.datetime.fromtimestamp(now_seconds, dt.UTC)
+    policy = {
+        "apiVersion": names.API_VERSION,
+        "kind": "SpeculationPolicy",
+        "namespace": effect.namespace,
+        "name": effect.policy,
+        "uid": effect.policy_uid,
+    }
+    pod = effect.regarding
+    about = policy
+    if pod is not None:
+        about = {"apiVersion": "v1", "kind": "Pod", "namespace": pod.namespace, "name": pod.pod, "uid": pod.uid}
     return {
         "apiVersion": "events.k8s.io/v1",
         "kind": "Event",
-        "metadata": {"name": f"{effect.policy[:200]}.{uuid.uuid4().hex[:16]}", "namespace": effect.namespace},
+        "metadata": {"name": f"{about['name'][:200]}.{uuid.uuid4().hex[:16]}", "namespace": effect.namespace},
         "eventTime": moment.isoformat(timespec="microseconds").replace("+00:00", "Z"),
         "reportingController": f"{names.GROUP}/operator",
         "reportingInstance": instance[:128],
@@ -124,13 +135,8 @@ def event(effect: EmitEvent, instance: str, now_seconds: float) -> dict[str, Any
         "reason": effect.reason[:128],
         "type": effect.type,
         "note": effect.message[:MAX_EVENT_NOTE],
-        "regarding": {
-            "apiVersion": names.API_VERSION,
-            "kind": "SpeculationPolicy",
-            "namespace": effect.namespace,
-            "name": effect.policy,
-            "uid": effect.policy_uid,
-        },
+        "regarding": about,
+        **({} if pod is None else {"related": policy}),
     }
 
 

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from turbospec.control.draft_length import Reason
 from turbospec.control.latency import InvalidProfileError
+from turbospec.control.region_fit import RegionFit
 from turbospec.fleet.snapshot import (
     EngineLoopMode,
     EngineReport,
@@ -166,6 +167,7 @@ def engine_report(state: EngineState) -> EngineReport:
         applied_overlay=state.applied.overlay if state.applied else False,
         draft_yield=tuple(each.draft_yield for each in state.acceptance),
         unattainable=_unattainable(state.decision),
+        regions=tuple(RegionFit(one.batch, one.ratio, one.steps, one.off) for one in state.step_time_regions),
     )
 
 

@@ -252,3 +252,11 @@ def test_a_job_without_a_sound_result_is_not_harvestable_and_says_why(
     assert (view.phase, view.harvestable, measured) == (phase, False, None)
     assert named in view.failure
     assert bool(view.failure) == (phase is JobPhase.FAILED)
+
+
+def test_measured_regions_of_step_times_are_read() -> None:
+    """Older runtimes say nothing of them."""
+    assert views.engine_report(EngineState.model_validate(engine_state())).regions == ()
+    state = {**engine_state(), "stepTimeRegions": [{"batch": 4, "ratio": 1.9, "steps": 96, "off": True, "new": 1}]}
+    (region,) = views.engine_report(EngineState.model_validate(state)).regions
+    assert (region.batch, region.ratio, region.steps, region.off) == (4, 1.9, 96, True)

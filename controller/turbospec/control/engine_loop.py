@@ -15,6 +15,7 @@ from turbospec.control.loop_settings import LoopLimits, LoopSettings, check_sett
 from turbospec.control.online_latency import guess
 from turbospec.control.plan import Plan, Planner
 from turbospec.control.probing import COLD_STEPS, Burst, Prober, ProbeReport
+from turbospec.control.region_fit import RegionFit
 from turbospec.control.rounds import Rounds
 from turbospec.control.situation import SituationMonitor
 from turbospec.control.step import StepComposition, StepRecord, possible
@@ -160,9 +161,14 @@ class EngineLoop:
         return None if planner is None or planner.bias.cold else planner.bias.level
 
     def off_profile(self) -> bool:
-        """Step times are off the profile by more than a factor of two: the engine must be profiled again."""
+        """Step times are off the profile by more than a third: this engine is not what was measured."""
         planner = self._planner
         return planner is not None and planner.bias.off_profile
+
+    def regions(self) -> tuple[RegionFit, ...]:
+        """Measured over predicted step time by region of batches; empty without a latency profile."""
+        planner = self._planner
+        return () if planner is None or planner.bias.cold else planner.bias.fit.regions()
 
     def probe_report(self) -> ProbeReport:
         """What probing has cost so far."""

@@ -14,6 +14,7 @@ from turbospec.wire.engine_state import (
     PositionEstimate,
     PredictedGoodput,
     ProbingState,
+    StepTimeRegion,
 )
 
 
@@ -38,6 +39,7 @@ def engine_state(runtime: EngineRuntime, controller: DocumentController) -> Engi
         decision=_decision(runtime),
         latency_bias=loop.bias() if loop is not None else None,
         off_profile=loop.off_profile() if loop is not None else False,
+        step_time_regions=_regions(runtime),
         probing=_probing(runtime),
         uptime_seconds=time.monotonic() - runtime.started,
     )
@@ -85,6 +87,11 @@ def _decision(runtime: EngineRuntime) -> DecisionState | None:
             if one.tokens_per_second is not None
         ],
     )
+
+
+def _regions(runtime: EngineRuntime) -> list[StepTimeRegion]:
+    found = runtime.loop.regions() if runtime.loop is not None else ()
+    return [StepTimeRegion(batch=one.batch, ratio=one.ratio, steps=one.steps, off=one.off) for one in found]
 
 
 def _probing(runtime: EngineRuntime) -> ProbingState | None:

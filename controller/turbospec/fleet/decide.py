@@ -1,9 +1,9 @@
 """One round of the fleet loop: from what was observed to what is to be done."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from turbospec.fleet import pooling, status
+from turbospec.fleet import drift, pooling, status
 from turbospec.fleet.conditions import PolicyFindings
 from turbospec.fleet.effects import CreateProfilingJob, Effect, EnsureRuntime, HarvestProfile, PushControl
 from turbospec.fleet.engines import EngineRound, EngineSituation, decide_engine
@@ -37,6 +37,7 @@ def decide(snapshot: FleetSnapshot, memory: FleetMemory) -> tuple[tuple[Effect, 
     profiles = fitting_profiles(snapshot.profiles)
     candidates = _candidates(policies, governance, memory, now)
     plan = plan_profiling(candidates.values(), profiles, snapshot.jobs, memory.requested, now)
+    agreement = drift.judge(candidates.values(), profiles, memory.drift, now)
     requests = [*_runtimes(policies, memory, now), *plan.effects]
     pushes: list[PushControl] = []
     reports: list[Effect] = []
@@ -53,10 +54,14 @@ def decide(snapshot: FleetSnapshot, memory: FleetMemory) -> tuple[tuple[Effect, 
             pushes.extend(outcome.pushes)
             if outcome.memory is not None:
                 engines[outcome.standing.pod.uid] = outcome.memory
-        findings = _findings(snapshot, policy, [outcome.standing for outcome in rounds], plan.standings, governance)
+        engine_standings = [agreement.mark(outcome.standing) for outcome in rounds]
+        findings = _findings(snapshot, policy, engine_standings, plan.standings, governance)
+        findings = replace(findings, drift=agreement.of(policy.uid))
         effects, written[policy.uid] = _report(findings, memory.policies.get(policy.uid), now)
         reports.extend(effects)
-    remembered = FleetMemory(engines, pool_memories, written, _requested(memory, requests, now))
+    reports.extend(agreement.events)
+    requested = _requested(memory, requests, now)
+    remembered = FleetMemory(engines, pool_memories, written, requested, agreement.memory)
     return (*requests, *pushes, *reports), remembered
 
 

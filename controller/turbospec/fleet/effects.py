@@ -123,7 +123,7 @@ class SetPolicyStatus:
 
 @dataclass(frozen=True, slots=True)
 class EmitEvent:
-    """A Kubernetes event on a policy; decided on changes only."""
+    """A Kubernetes event on a policy, or on the pod of one of its engines; decided on changes only."""
 
     namespace: str
     policy: str
@@ -131,6 +131,7 @@ class EmitEvent:
     type: str
     reason: str
     message: str
+    regarding: EngineAddress | None = None
 
 
 Effect = PushControl | EnsureRuntime | CreateProfilingJob | HarvestProfile | SetPolicyStatus | EmitEvent

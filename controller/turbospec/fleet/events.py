@@ -14,6 +14,7 @@ _NORMAL_REASONS = frozenset(
         "Pending",
         "ProfilingInProgress",
         "ProfilingPending",
+        "StepTimesInDoubt",
     }
 )
 """Conditions that are not True for reasons that need nobody."""

@@ -87,6 +87,14 @@ class PoolMemory:
 
 
 @dataclass(frozen=True, slots=True)
+class DriftMemory:
+    """Since when step times have been off, by what is off; pods of which that was ``said`` in an event."""
+
+    since: Mapping[tuple[str, ...], float] = field(default_factory=dict)
+    said: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class PolicyMemory:
     """The status last written, and when."""
 
@@ -106,6 +114,7 @@ class FleetMemory:
     pools: Mapping[tuple[str, str], PoolMemory] = field(default_factory=dict)
     policies: Mapping[str, PolicyMemory] = field(default_factory=dict)
     requested: Mapping[tuple[str, str, str], float] = field(default_factory=dict)
+    drift: DriftMemory = field(default_factory=DriftMemory)
 
 
 def request_key(effect: CreateProfilingJob | HarvestProfile | EnsureRuntime) -> tuple[str, str, str]:

@@ -5,6 +5,7 @@ from enum import StrEnum
 
 from turbospec.control.latency import LatencyModel
 from turbospec.control.objective import Objective
+from turbospec.control.region_fit import RegionFit
 
 
 class Mode(StrEnum):
@@ -67,6 +68,7 @@ class EngineReport:
     ``applied_overlay`` says that ``applied_id`` is a document with a time to live. ``draft_yield[j]`` is the share of
     the drafts asked for that are longer than j tokens; empty where the engine does not tell. ``unattainable``: whether
     the engine's own loop found that no K meets the objective, at the last step; None where it did not judge.
+    ``regions``: measured over predicted step times under the latency model in force, by octave of batches.
     """
 
     engine_id: str
@@ -89,6 +91,7 @@ class EngineReport:
     applied_overlay: bool = False
     draft_yield: tuple[float | None, ...] = ()
     unattainable: bool | None = None
+    regions: tuple[RegionFit, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

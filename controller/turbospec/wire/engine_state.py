@@ -88,6 +88,18 @@ class DecisionState(LenientModel):
     predictions: list[PredictedGoodput] = Field(default_factory=list)
 
 
+class StepTimeRegion(LenientModel):
+    """Batches from ``batch`` to below twice that: median of measured / predicted step time lately, uncorrected.
+
+    ``steps`` were compared since the document came into force. ``off``: beyond a third, for more than a moment.
+    """
+
+    batch: int
+    ratio: float
+    steps: int
+    off: bool
+
+
 class ProbingState(LenientModel):
     """What looking again at other K has cost since the start: predicted loss of time and tokens, of all step time."""
 
@@ -129,7 +141,8 @@ class EngineState(LenientModel):
     decision: DecisionState | None = None
     latency_bias: float | None = None
     off_profile: bool = False
-    """Step times are off the profile by more than a factor of two: the engine must be profiled again."""
+    """Step times are off the profile by more than a third: this engine is not what was measured."""
+    step_time_regions: list[StepTimeRegion] = Field(default_factory=list, max_length=32)
     probing: ProbingState | None = None
     uptime_seconds: float
 

@@ -172,7 +172,7 @@ class SpeculationPolicyStatus(LenientModel):
             max_length=16,
             default_factory=list,
             description="Profiled, Injected, Controlled, Ready and, where there is an objective, ObjectiveAttainable, "
-            "each with a reason and what to do.",
+            "where engines could compare, ProfileAccurate, each with a reason and what to do.",
             json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
         ),
     ]
