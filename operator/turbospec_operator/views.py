@@ -11,6 +11,7 @@ from turbospec.control.draft_length import Reason
 from turbospec.control.latency import InvalidProfileError
 from turbospec.control.region_fit import RegionFit
 from turbospec.fleet.snapshot import (
+    EngineIdentity,
     EngineLoopMode,
     EngineReport,
     JobPhase,
@@ -24,7 +25,9 @@ from turbospec.fleet.snapshot import (
 )
 from turbospec.profiling.codec import CodecError, decode
 from turbospec.wire.control_document import TableRow
+from turbospec.wire.duration import duration_seconds
 from turbospec.wire.engine_state import DecisionState, EngineState
+from turbospec.wire.identity import ProfileIdentity
 from turbospec.wire.latency import LatencyDocument, to_model
 from turbospec.wire.objective import to_objective
 from turbospec.wire.profile_result import ProfileResult
@@ -79,13 +82,14 @@ def policy_view(raw: Raw) -> PolicyView:
         loop=EngineLoopMode(spec.engine.loop),
         draft_tokens=tuple(sorted(set(spec.speculation.draft_tokens))),
         profile_source=ProfileSource(spec.profiling.source),
+        max_age_seconds=None if spec.profiling.max_age is None else duration_seconds(spec.profiling.max_age),
     )
 
 
 def profile_view(raw: Raw) -> ProfileView:
-    """One SpeculationProfile, whoever wrote it."""
+    """One SpeculationProfile or ClusterSpeculationProfile, whoever wrote it."""
     meta = raw["metadata"]
-    namespace, name = meta["namespace"], meta["name"]
+    namespace, name = meta.get("namespace"), meta["name"]
     key = str((raw.get("spec") or {}).get("key", ""))
     try:
         spec = SpeculationProfileSpec.model_validate(raw.get("spec") or {})
@@ -98,7 +102,15 @@ def profile_view(raw: Raw) -> ProfileView:
         return ProfileView(namespace, name, key, None, f"spec.{one_line(error)}")
     except InvalidProfileError as error:
         return ProfileView(namespace, name, key, None, str(error))
-    return ProfileView(namespace, name, key, model, coverage=spec.provenance.coverage)
+    return ProfileView(
+        namespace,
+        name,
+        key,
+        model,
+        coverage=spec.provenance.coverage,
+        identity=_identity(spec.identity),
+        measured_seconds=seconds(spec.provenance.measured_at) or seconds(meta.get("creationTimestamp")),
+    )
 
 
 def pod_view(raw: Raw, report: EngineReport | None, unreachable: str | None) -> PodView:
@@ -168,6 +180,18 @@ def engine_report(state: EngineState) -> EngineReport:
         draft_yield=tuple(each.draft_yield for each in state.acceptance),
         unattainable=_unattainable(state.decision),
         regions=tuple(RegionFit(one.batch, one.ratio, one.steps, one.off) for one in state.step_time_regions),
+        identity=_identity(state.identity),
+    )
+
+
+def _identity(identity: ProfileIdentity) -> EngineIdentity:
+    return EngineIdentity(
+        hardware=identity.hardware,
+        target=identity.target,
+        drafter=identity.drafter,
+        method=identity.method,
+        engine_arguments=tuple(sorted(identity.engine_arguments.items())),
+        engine_version=identity.engine_version,
     )
 
 

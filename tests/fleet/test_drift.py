@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from tests.fleet.builders import LADDER, NOW, conditions, latency_model, pod, policy, profile, report, snapshot, status
+from tests.fleet.builders import KEY, LADDER, NOW, conditions, latency_model, pod, policy, profile, report, snapshot, status
 from turbospec.control.region_fit import RegionFit
 from turbospec.fleet.decide import decide
 from turbospec.fleet.documents import local_base
@@ -16,7 +16,7 @@ from turbospec.fleet.snapshot import FleetSnapshot, ProfileSource
 
 ROUND_SECONDS = 2.0
 PROFILE = profile()
-BASE = local_base(policy(), LADDER, next(iter(fitting_profiles([PROFILE]).values())).digest)
+BASE = local_base(policy(), LADDER, next(iter(fitting_profiles([PROFILE], [("team", KEY)]).values())).digest)
 
 
 def region(batch: int, ratio: float, steps: int = 1000) -> RegionFit:

@@ -218,7 +218,7 @@ class EngineLoop:
         return regular
 
     def _made(self, settings: LoopSettings, model: LatencyModel, bias: LatencyBias | None = None) -> Planner:
-        return Planner(self._limits, settings, model, bias or LatencyBias(settings.allowed))
+        return Planner(self._limits, settings, model, bias or LatencyBias(settings.allowed, doubt=model.doubt))
 
     def _learn(self) -> None:
         """Take in the steps since the last time; look whether another table or a probe is due."""

@@ -13,6 +13,7 @@ from turbospec.fleet.memory import EngineMemory, FleetMemory, PolicyMemory, Pool
 from turbospec.fleet.pooling import Pools
 from turbospec.fleet.profiles import FittingProfile, ProfileKey, fitting_profiles
 from turbospec.fleet.profiling import Candidate, ProfileStanding, plan_profiling
+from turbospec.fleet.reuse import with_stand_ins
 from turbospec.fleet.snapshot import FleetSnapshot, PodView, PolicyView
 from turbospec.fleet.standing import EngineStanding, allowed_draft_tokens, last_report, obstacle
 
@@ -34,10 +35,11 @@ def decide(snapshot: FleetSnapshot, memory: FleetMemory) -> tuple[tuple[Effect, 
     now = snapshot.now_seconds
     policies = sorted(snapshot.policies, key=seniority)
     governance = govern(policies, snapshot.pods)
-    profiles = fitting_profiles(snapshot.profiles)
     candidates = _candidates(policies, governance, memory, now)
+    profiles = fitting_profiles(snapshot.profiles, {candidate.place for candidate in candidates.values()})
     plan = plan_profiling(candidates.values(), profiles, snapshot.jobs, memory.requested, now)
     agreement = drift.judge(candidates.values(), profiles, memory.drift, now)
+    profiles, standings = with_stand_ins(snapshot.profiles, candidates.values(), profiles, plan.standings)
     requests = [*_runtimes(policies, memory, now), *plan.effects]
     pushes: list[PushControl] = []
     reports: list[Effect] = []
@@ -48,14 +50,14 @@ def decide(snapshot: FleetSnapshot, memory: FleetMemory) -> tuple[tuple[Effect, 
         governed = governance.pods.get(policy.uid, ())
         pools = pooling.pools_of(policy, governed, memory.pools, now)
         pool_memories.update(pooling.remember(policy, pools, memory.pools, now))
-        fleet = _Fleet(policy, profiles, plan.standings, pools, now)
+        fleet = _Fleet(policy, profiles, standings, pools, now)
         rounds = [_engine_round(fleet, pod, candidates.get(pod.uid), memory.engines.get(pod.uid)) for pod in governed]
         for outcome in rounds:
             pushes.extend(outcome.pushes)
             if outcome.memory is not None:
                 engines[outcome.standing.pod.uid] = outcome.memory
         engine_standings = [agreement.mark(outcome.standing) for outcome in rounds]
-        findings = _findings(snapshot, policy, engine_standings, plan.standings, governance)
+        findings = _findings(snapshot, policy, engine_standings, standings, governance)
         findings = replace(findings, drift=agreement.of(policy.uid))
         effects, written[policy.uid] = _report(findings, memory.policies.get(policy.uid), now)
         reports.extend(effects)

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from turbospec.fleet import aging
 from turbospec.fleet.effects import CreateProfilingJob, HarvestProfile
 from turbospec.fleet.memory import request_key
 from turbospec.fleet.profiles import FittingProfile, ProfileKey, profile_name
@@ -28,8 +29,15 @@ class ProfileReason(StrEnum):
     MISSING = "ProfileMissing"
     IN_PROGRESS = "ProfilingInProgress"
     PENDING = "ProfilingPending"
+    PROVISIONAL = "ProfileProvisional"
+    STALE = "ProfileStale"
     READY = "ProfileReady"
     NOT_NEEDED = "NotNeeded"
+
+    @property
+    def usable(self) -> bool:
+        """Whether engines are given a profile's model."""
+        return self in (ProfileReason.PROVISIONAL, ProfileReason.STALE, ProfileReason.READY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +103,8 @@ def plan_profiling(
     """Decide Jobs and harvests. ``candidates`` come oldest policy first; ``requested`` is ``FleetMemory.requested``.
 
     A Job is wanted for a key without any profile, even an invalid one (whoever edited it must decide), by a policy that
-    is not paused, has source Job, and leaves more than one K to choose from.
+    is not paused, has source Job, and leaves more than one K to choose from. So too for a key whose profile has
+    outlived such a policy's maximum age.
     """
     by_place: dict[ProfileKey, list[Candidate]] = {}
     for candidate in candidates:
@@ -107,10 +116,17 @@ def plan_profiling(
     standings: dict[tuple[str, str], ProfileStanding] = {}
     for place, members in sorted(by_place.items()):
         wanting = [member for member in members if _wants_job(member)]
-        if place in profiles:
-            standing = _standing_of(profiles[place])
+        profile, all_jobs = profiles.get(place), jobs_by_place.get(place, [])
+        overdue = [member for member in wanting if aging.outlived(profile, member.policy, now_seconds)]
+        if profile is not None and not overdue:
+            standing = _standing_of(profile)
         elif wanting:
-            effect, standing = _advance(place, wanting, jobs_by_place.get(place, []), requested, now_seconds)
+            newer = aging.since(profile, all_jobs)
+            effect, standing = _advance(place, overdue or wanting, newer, requested, now_seconds)
+            if profile is not None:
+                effect = aging.again(effect, all_jobs)
+                why = aging.message(profile, standing.message, now_seconds)
+                standing = ProfileStanding(ProfileReason.STALE, why, profile.name)
             if effect is not None and _may_request(effect, requested, now_seconds):
                 effects.append(effect)
         else:

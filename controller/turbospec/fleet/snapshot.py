@@ -51,6 +51,7 @@ class PolicyView:
     invalid: str | None = None
     reported: tuple[tuple[str, str], ...] = ()
     objective: Objective = field(default_factory=Objective)
+    max_age_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,18 @@ class PositionCounts:
 
     drafted: tuple[int, ...]
     accepted: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EngineIdentity:
+    """What a profile key is the digest of (``turbospec.wire.identity``); ``engine_arguments`` by name, sorted."""
+
+    hardware: str
+    target: str
+    drafter: str
+    method: str
+    engine_arguments: tuple[tuple[str, str], ...]
+    engine_version: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +105,7 @@ class EngineReport:
     draft_yield: tuple[float | None, ...] = ()
     unattainable: bool | None = None
     regions: tuple[RegionFit, ...] = ()
+    identity: EngineIdentity | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,17 +134,21 @@ class PodView:
 
 @dataclass(frozen=True, slots=True)
 class ProfileView:
-    """One SpeculationProfile. ``latency`` is None when its content was refused; ``invalid`` says why.
+    """One SpeculationProfile, or, without a namespace, one ClusterSpeculationProfile, which is for all of them.
 
-    ``coverage``: what of the planned cells was measured, where the profile says it.
+    ``latency`` is None when its content was refused; ``invalid`` says why. ``coverage``: what of the planned cells was
+    measured, where the profile says it. ``identity`` is that of the engine it was measured on, ``measured_seconds``
+    when that was.
     """
 
-    namespace: str
+    namespace: str | None
     name: str
     key: str
     latency: LatencyModel | None
     invalid: str | None = None
     coverage: str | None = None
+    identity: EngineIdentity | None = None
+    measured_seconds: float | None = None
 
 
 class JobPhase(StrEnum):
