@@ -4,19 +4,39 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from tests.fleet.builders import KEY, LADDER, NOW, conditions, latency_model, pod, policy, profile, report, snapshot, status
+from tests.fleet.builders import (
+    KEY,
+    LADDER,
+    NOW,
+    conditions,
+    job,
+    jobs,
+    latency_model,
+    pod,
+    policy,
+    profile,
+    report,
+    snapshot,
+    status,
+)
 from turbospec.control.region_fit import RegionFit
 from turbospec.fleet.decide import decide
 from turbospec.fleet.documents import local_base
 from turbospec.fleet.drift import ALONE_SECONDS, ALONE_STEPS, SETTLED_SECONDS
-from turbospec.fleet.effects import ConditionValue, Effect, EmitEvent, SetPolicyStatus
+from turbospec.fleet.effects import ConditionValue, Effect, EmitEvent, HarvestProfile, SetPolicyStatus
 from turbospec.fleet.memory import FleetMemory
 from turbospec.fleet.profiles import fitting_profiles
-from turbospec.fleet.snapshot import FleetSnapshot, ProfileSource
+from turbospec.fleet.snapshot import FleetSnapshot, JobPhase, ProfileSource, ProfileView
 
 ROUND_SECONDS = 2.0
 PROFILE = profile()
-BASE = local_base(policy(), LADDER, next(iter(fitting_profiles([PROFILE], [("team", KEY)]).values())).digest)
+
+
+def digest(view: ProfileView) -> str:
+    return fitting_profiles([view], [("team", KEY)])["team", KEY].digest
+
+
+BASE = local_base(policy(), LADDER, digest(PROFILE))
 
 
 def region(batch: int, ratio: float, steps: int = 1000) -> RegionFit:
@@ -106,7 +126,7 @@ def test_drift_says_what_was_measured_and_what_to_do() -> None:
     told = Operator().watch(observed, SETTLED_SECONDS)
     assert told.status == "False"
     assert "2.00 x predicted at batches 4-7" in told.message
-    assert f"kubectl delete speculationprofile -n team {PROFILE.name}" in told.message
+    assert f"kubectl delete job -n team -l turbospec.io/profiling-key={KEY}" in told.message
     existing = replace(observed, policies=(policy(profile_source=ProfileSource.EXISTING),))
     assert "set spec.profiling.source to Job" in Operator().watch(existing, SETTLED_SECONDS).message
 
@@ -148,3 +168,44 @@ def test_a_hiccup_of_all_is_forgotten() -> None:
     for _ in range(5):
         assert operator.watch(fleet(SLOW, SLOW), SETTLED_SECONDS / 2).reason == "StepTimesInDoubt"
         assert operator.watch(fleet(GOOD, GOOD), ROUND_SECONDS).reason == "StepTimesAgree"
+
+
+def test_drift_is_measured_again_while_the_old_profile_stays_in_use() -> None:
+    """One Job; its result replaces the profile, and engines that run it start to compare anew."""
+    observed = fleet(SLOW, SLOW, profiles=(replace(PROFILE, measured_seconds=NOW - 9000),))
+    operator = Operator()
+    operator.watch(observed, 2 * SETTLED_SECONDS)
+    (asked,) = {effect.name for effect in jobs(operator.effects)}
+    assert operator.last["Profiled"].status == "True"
+    assert operator.last["Profiled"].reason == "ProfileStale"
+    assert "no longer those of profile" in operator.last["Profiled"].message
+    done = job(name=asked, phase=JobPhase.SUCCEEDED, harvestable=True, finished_seconds=operator.now)
+    operator.watch(replace(observed, jobs=(done,)), ROUND_SECONDS)
+    (harvest,) = [one for one in operator.effects if isinstance(one, HarvestProfile)]
+    assert (harvest.profile, harvest.replaces) == (PROFILE.name, True)
+    renewed = profile(latency=latency_model(2.0), measured_seconds=operator.now)
+    base = local_base(policy(), LADDER, digest(renewed))
+    pods = tuple(
+        replace(one, report=replace(one.report, applied_id=base, regions=(region(4, 1.0),)))  # type: ignore[type-var]
+        for one in observed.pods
+    )
+    healed = replace(observed, pods=pods, profiles=(renewed,), jobs=(done,))
+    assert operator.watch(healed, SETTLED_SECONDS).reason == "StepTimesAgree"
+    assert operator.last["Profiled"].reason == "ProfileReady"
+
+
+@pytest.mark.parametrize(("source", "asked"), [(ProfileSource.JOB, 1), (ProfileSource.EXISTING, 0)])
+def test_only_source_job_measures(source: ProfileSource, asked: int) -> None:
+    """Whoever brought the profile has to bring another one."""
+    observed = fleet(SLOW, SLOW, policies=(policy(profile_source=source),))
+    operator = Operator()
+    operator.watch(observed, SETTLED_SECONDS)
+    assert len(jobs(operator.effects)) == asked
+
+
+def test_drift_alone_measures_nothing_while_it_is_in_doubt_or_an_outlier() -> None:
+    """A Job costs an accelerator for minutes."""
+    for observed in (fleet(SLOW), fleet(SLOW, GOOD)):
+        operator = Operator()
+        operator.watch(observed, 2 * SETTLED_SECONDS)
+        assert not jobs(operator.effects)

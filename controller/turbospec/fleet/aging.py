@@ -1,4 +1,5 @@
-"""Profiles that have grown too old for a policy (``profiling.maxAge``): measured again, and used meanwhile."""
+"""Profiles that have grown too old for a policy (``profiling.maxAge``), or have drifted: measured again, and used
+meanwhile."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -41,8 +42,13 @@ def again(
     return effect
 
 
-def message(profile: FittingProfile, measuring: str, now_seconds: float) -> str:
-    """How old it is, that it stays in use, and what is done about it."""
+def message(profile: FittingProfile, measuring: str, now_seconds: float, *, drifted: bool = False) -> str:
+    """How old it is, or that it has drifted; that it stays in use, and what is done about it."""
+    if drifted:
+        return (
+            f"step times are no longer those of profile {profile.name}; it stays in use, corrected by the engines, "
+            f"while it is measured again: {measuring}"
+        )
     age = now_seconds - (profile.measured_seconds or now_seconds)
     said = f"{age / 86400:.0f} days" if age >= 172800 else f"{age / 3600:.0f} hours"
     return (

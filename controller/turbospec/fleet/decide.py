@@ -37,8 +37,10 @@ def decide(snapshot: FleetSnapshot, memory: FleetMemory) -> tuple[tuple[Effect, 
     governance = govern(policies, snapshot.pods)
     candidates = _candidates(policies, governance, memory, now)
     profiles = fitting_profiles(snapshot.profiles, {candidate.place for candidate in candidates.values()})
-    plan = plan_profiling(candidates.values(), profiles, snapshot.jobs, memory.requested, now)
     agreement = drift.judge(candidates.values(), profiles, memory.drift, now)
+    plan = plan_profiling(
+        candidates.values(), profiles, snapshot.jobs, memory.requested, now, drifted=agreement.drifted
+    )
     profiles, standings = with_stand_ins(snapshot.profiles, candidates.values(), profiles, plan.standings)
     requests = [*_runtimes(policies, memory, now), *plan.effects]
     pushes: list[PushControl] = []

@@ -198,8 +198,11 @@ def _standing(
 
 def _remedy(of: Candidate, profile: FittingProfile) -> str:
     if of.policy.profile_source is ProfileSource.JOB:
-        jobs = f"kubectl delete job -n {of.pod.namespace} -l turbospec.io/profiling-key={of.key}"
-        return f"Measure it anew: {jobs}; kubectl delete speculationprofile -n {of.pod.namespace} {profile.name}"
+        return (
+            "It is measured again (condition Profiled). While a Job that ended bears the new one's name, at most two "
+            f"hours, that waits; to have it at once: kubectl delete job -n {of.pod.namespace} -l "
+            f"turbospec.io/profiling-key={of.key}"
+        )
     return f"Correct or replace SpeculationProfile {profile.name}, or set spec.profiling.source to Job."
 
 
