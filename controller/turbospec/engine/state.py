@@ -1,7 +1,9 @@
 """The answer of GET /v1/state, put together in the thread that asks."""
 
 import time
+from dataclasses import fields
 
+from turbospec.control.served_cells import ServedCell
 from turbospec.engine.controller import DocumentController
 from turbospec.engine.documents import table_rows
 from turbospec.engine.runtime import EngineRuntime
@@ -14,6 +16,7 @@ from turbospec.wire.engine_state import (
     PositionEstimate,
     PredictedGoodput,
     ProbingState,
+    ServedCells,
     StepTimeRegion,
 )
 
@@ -43,6 +46,12 @@ def engine_state(runtime: EngineRuntime, controller: DocumentController) -> Engi
         probing=_probing(runtime),
         uptime_seconds=time.monotonic() - runtime.started,
     )
+
+
+def served_cells(runtime: EngineRuntime) -> ServedCells:
+    """The answer of GET /v1/cells."""
+    names = [each.name for each in fields(ServedCell)]
+    return ServedCells(fields=names, rows=[[getattr(cell, name) for name in names] for cell in runtime.cells()])
 
 
 def _load(runtime: EngineRuntime) -> EngineLoad:

@@ -28,6 +28,7 @@ _BY_URGENCY = (
     "EngineUnreachable",
     "ProfilingInProgress",
     "ProfilingPending",
+    "ProfileGrowing",
     "Pending",
     "EngineStarting",
 )

@@ -14,6 +14,7 @@ from turbospec.fleet.pooling import Pools
 from turbospec.fleet.profiles import FittingProfile, ProfileKey, fitting_profiles
 from turbospec.fleet.profiling import Candidate, ProfileStanding, plan_profiling
 from turbospec.fleet.reuse import with_stand_ins
+from turbospec.fleet.serving_profile import plan_served
 from turbospec.fleet.snapshot import FleetSnapshot, PodView, PolicyView
 from turbospec.fleet.standing import EngineStanding, allowed_draft_tokens, last_report, obstacle
 
@@ -42,6 +43,7 @@ def decide(snapshot: FleetSnapshot, memory: FleetMemory) -> tuple[tuple[Effect, 
         candidates.values(), profiles, snapshot.jobs, memory.requested, now, drifted=agreement.drifted
     )
     profiles, standings = with_stand_ins(snapshot.profiles, candidates.values(), profiles, plan.standings)
+    grown, served = plan_served(candidates.values(), profiles, memory.served, now)
     requests = [*_runtimes(policies, memory, now), *plan.effects]
     pushes: list[PushControl] = []
     reports: list[Effect] = []
@@ -65,8 +67,8 @@ def decide(snapshot: FleetSnapshot, memory: FleetMemory) -> tuple[tuple[Effect, 
         reports.extend(effects)
     reports.extend(agreement.events)
     requested = _requested(memory, requests, now)
-    remembered = FleetMemory(engines, pool_memories, written, requested, agreement.memory)
-    return (*requests, *pushes, *reports), remembered
+    remembered = FleetMemory(engines, pool_memories, written, requested, agreement.memory, served)
+    return (*requests, *grown, *pushes, *reports), remembered
 
 
 @dataclass(frozen=True, slots=True)

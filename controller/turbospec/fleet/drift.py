@@ -203,6 +203,8 @@ def _remedy(of: Candidate, profile: FittingProfile) -> str:
             f"hours, that waits; to have it at once: kubectl delete job -n {of.pod.namespace} -l "
             f"turbospec.io/profiling-key={of.key}"
         )
+    if profile.served:
+        return "It is written anew from what they measure, within minutes."
     return f"Correct or replace SpeculationProfile {profile.name}, or set spec.profiling.source to Job."
 
 

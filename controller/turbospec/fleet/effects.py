@@ -82,6 +82,19 @@ class HarvestProfile:
 
 
 @dataclass(frozen=True, slots=True)
+class WriteServedProfile:
+    """Write what engines measured while serving as a SpeculationProfile, over one of this name. ``pod`` tells whose
+    identity it has."""
+
+    namespace: str
+    name: str
+    key: str
+    pod: str
+    model: LatencyModel
+    coverage: str
+
+
+@dataclass(frozen=True, slots=True)
 class ConditionValue:
     """A condition without its times; the adapter keeps lastTransitionTime."""
 
@@ -135,4 +148,6 @@ class EmitEvent:
     regarding: EngineAddress | None = None
 
 
-Effect = PushControl | EnsureRuntime | CreateProfilingJob | HarvestProfile | SetPolicyStatus | EmitEvent
+Effect = (
+    PushControl | EnsureRuntime | CreateProfilingJob | HarvestProfile | WriteServedProfile | SetPolicyStatus | EmitEvent
+)

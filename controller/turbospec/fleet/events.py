@@ -14,6 +14,7 @@ _NORMAL_REASONS = frozenset(
         "Pending",
         "ProfileProvisional",
         "ProfilingInProgress",
+        "ProfileGrowing",
         "ProfilingPending",
         "StepTimesInDoubt",
     }

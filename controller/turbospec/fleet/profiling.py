@@ -20,6 +20,12 @@ remember to tell us then. A finished Job must be kept for longer than this: the 
 REQUEST_PAUSE_SECONDS = 30.0
 """How long a request may take to show in the snapshot before it is made again. All requests are idempotent."""
 
+GROWING = (
+    "no profile yet: engines learn their step times while serving, and a profile is written when they have seen K = 0, "
+    "another K and four points of batch and context."
+)
+
+
 class ProfileReason(StrEnum):
     """How the profile of one key stands, as condition reasons, the most urgent first."""
 
@@ -28,6 +34,7 @@ class ProfileReason(StrEnum):
     MISSING = "ProfileMissing"
     IN_PROGRESS = "ProfilingInProgress"
     PENDING = "ProfilingPending"
+    GROWING = "ProfileGrowing"
     PROVISIONAL = "ProfileProvisional"
     STALE = "ProfileStale"
     READY = "ProfileReady"
@@ -170,9 +177,11 @@ def _without_job(member: Candidate) -> ProfileStanding:
         return ProfileStanding(ProfileReason.NOT_NEEDED, f"K={member.allowed[0]} is pinned, so no profile is needed.")
     if member.policy.mode is Mode.PAUSED:
         return ProfileStanding(ProfileReason.PENDING, "no profile yet; none is measured while the policy is paused.")
+    if member.policy.profile_source is ProfileSource.SERVING:
+        return ProfileStanding(ProfileReason.GROWING, GROWING)
     message = (
         f"no SpeculationProfile with key {member.key} in namespace {member.pod.namespace}. Create one, "
-        "or set spec.profiling.source to Job to have it measured."
+        "or set spec.profiling.source to Job to have it measured, or to Serving to let it grow."
     )
     return ProfileStanding(ProfileReason.MISSING, message)
 

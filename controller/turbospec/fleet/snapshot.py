@@ -6,6 +6,7 @@ from enum import StrEnum
 from turbospec.control.latency import LatencyModel
 from turbospec.control.objective import Objective
 from turbospec.control.region_fit import RegionFit
+from turbospec.control.served_cells import ServedCell
 
 
 class Mode(StrEnum):
@@ -20,6 +21,7 @@ class ProfileSource(StrEnum):
     """SpeculationPolicy.spec.profiling.source."""
 
     JOB = "Job"
+    SERVING = "Serving"
     EXISTING = "Existing"
 
 
@@ -114,7 +116,8 @@ class PodView:
 
     ``report`` is None while the engine cannot be reached; ``unreachable`` says why. ``owner`` is what
     ``kubectl rollout restart`` takes, for example ``deployment/chat``. ``refusal`` is the engine's answer
-    (``code: message``) to the last document put to it, where it refused that document.
+    (``code: message``) to the last document put to it, where it refused that document. ``cells`` are the step times
+    that its engine has measured while serving, where a policy wants them (asked for once a minute).
     """
 
     namespace: str
@@ -130,6 +133,7 @@ class PodView:
     report: EngineReport | None = None
     unreachable: str | None = None
     refusal: str | None = None
+    cells: tuple[ServedCell, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +142,7 @@ class ProfileView:
 
     ``latency`` is None when its content was refused; ``invalid`` says why. ``coverage``: what of the planned cells was
     measured, where the profile says it. ``identity`` is that of the engine it was measured on, ``measured_seconds``
-    when that was.
+    when that was. ``served``: it was grown while engines served, not measured by a Job or a person.
     """
 
     namespace: str | None
@@ -149,6 +153,7 @@ class ProfileView:
     coverage: str | None = None
     identity: EngineIdentity | None = None
     measured_seconds: float | None = None
+    served: bool = False
 
 
 class JobPhase(StrEnum):

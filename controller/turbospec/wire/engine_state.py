@@ -147,6 +147,16 @@ class EngineState(LenientModel):
     uptime_seconds: float
 
 
+class ServedCells(LenientModel):
+    """Step times by cell of batch, context and K, as traffic has visited them: at most 256 rows, the latest last.
+
+    ``rows[i][j]`` is field ``fields[j]`` of ``turbospec.control.served_cells.ServedCell``.
+    """
+
+    fields: list[str]
+    rows: list[list[int | float | bool]] = Field(max_length=1024)
+
+
 class StepsPage(LenientModel):
     """Recent step records, oldest first, at most 256 rows: ``rows[i][j]`` is field ``fields[j]``.
 

@@ -117,9 +117,11 @@ class ProfilingSpec(WireModel):
     """Where the latency model comes from."""
 
     source: Annotated[
-        Literal["Job", "Existing"],
+        Literal["Job", "Serving", "Existing"],
         Field(
-            description="Job: measure every new kind of hardware once. Existing: use the SpeculationProfiles there are."
+            description="Job: measure every new kind of hardware once. Serving: let profiles grow from what engines "
+            "measure while they serve, where no accelerator is to spare. Existing: use the SpeculationProfiles there "
+            "are."
         ),
     ] = "Job"
     max_age: Annotated[
