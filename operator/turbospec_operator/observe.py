@@ -22,6 +22,7 @@ from turbospec_operator.cluster import (
     Raw,
 )
 from turbospec_operator.engines import EngineClient, EngineEndpoint, EngineError
+from turbospec_operator.served_cells import ServedCellsReader
 from turbospec_operator.tokens import engine_token
 from turbospec_operator.views import Measured
 
@@ -84,6 +85,7 @@ class Observer:
         self._profiles = _Cached()
         self._cluster_profiles = _Cached()
         self._profile_views: tuple[list[Raw], list[Raw], tuple[ProfileView, ...]] = [], [], ()
+        self._served = ServedCellsReader(engines)
         self.api_proven_at: float | None = None
 
     def expire(self) -> None:
@@ -114,11 +116,14 @@ class Observer:
             if (endpoint := endpoint_of(pod, master_key, self._engine_port)) is not None
         }
         pods = await asyncio.gather(*(self._ask(pod, endpoints, collected) for pod in raw_pods))
+        cells = await self._served.read(pods, policy_views, endpoints)
         snapshot = FleetSnapshot(
             now_seconds=time.time(),
             epoch=epoch,
             policies=policy_views,
-            pods=tuple(replace(pod, refusal=(refusals or {}).get(pod.uid)) for pod in pods),
+            pods=tuple(
+                replace(pod, refusal=(refusals or {}).get(pod.uid), cells=cells.get(pod.uid, ())) for pod in pods
+            ),
             profiles=profiles,
             jobs=jobs,
             denied=tuple(dict.fromkeys([*collected.denied, *denied])),
