@@ -1,1 +1,1 @@
-"""How well profiles of real engines predict steps that they have not seen."""
+"""What profiles are worth: on steps they have not seen, when they are wrong, and when nobody could measure one."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
+from turbospec.engine.methods import DraftCost, DraftLength, Steering
 from turbospec.engine.runtime import EngineFacts
 from turbospec.wire.engine_state import EngineInfo, EngineLimits, Unsupported
 from turbospec.wire.identity import ProfileIdentity
@@ -23,6 +24,14 @@ class Request:
     @property
     def prefilling(self) -> bool:
         return self.num_computed_tokens < self.prompt_tokens
+
+    @property
+    def num_prompt_tokens(self) -> int:
+        return self.prompt_tokens
+
+    @property
+    def num_output_tokens(self) -> int:
+        return self.generated
 
 
 @dataclass
@@ -92,7 +101,8 @@ class FakeScheduler:
         self.waiting.append(request)
 
     def finish(self, name: str) -> None:
-        self.running.remove(self.requests.pop(name))
+        request = self.requests.pop(name)
+        (self.running if request in self.running else self.waiting).remove(request)
         self.finished_req_ids.add(name)
 
     def schedule(self) -> Output:
@@ -128,6 +138,7 @@ class FakeScheduler:
             if name not in self.requests:
                 continue
             generated = len(model_output.sampled_token_ids[model_output.req_id_to_index[name]])
+            self.requests[name].generated += generated
             self.requests[name].num_computed_tokens -= len(drafts) - (generated - 1)
             if self.log_stats:
                 stats = stats or Stats(self.num_spec_tokens)
@@ -204,4 +215,5 @@ def engine_facts(
         unsupported=unsupported,
         startup_table=(0, *[max_draft_tokens] * max_num_seqs),
         drafts_after_completion=drafts_after_completion,
+        steering=Steering(DraftCost.NONE, DraftLength.NATIVE) if unsupported is None else None,
     )
