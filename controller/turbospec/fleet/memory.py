@@ -53,6 +53,7 @@ class EngineMemory:
 
     ``sent_tries`` counts how often ``sent_id`` was put without taking effect. ``waiting`` is the mean number of waiting
     requests lately; ``unattainable_batches`` are those at which no K meets the objective by the operator's own table.
+    ``stand_in``: the model it was last meant to run is that of another key's profile.
     """
 
     engine_id: str
@@ -65,6 +66,7 @@ class EngineMemory:
     evidence: tuple[PositionEvidence | None, ...] = ()
     context_tokens: float | None = None
     waiting: float = 0.0
+    stand_in: bool = False
     table: tuple[TableRange, ...] | None = None
     unattainable_batches: frozenset[int] = frozenset()
     verdict: ObjectiveVerdict | None = None

@@ -20,6 +20,7 @@ class FittingProfile:
     """The profile for one key. ``latency`` is None where it was refused; ``digest`` names the model's content.
 
     ``name`` is what ``kubectl get speculationprofile`` takes, or ``clusterspeculationprofile/NAME`` for the cluster's.
+    ``stands_in``: it has another key (``turbospec.fleet.reuse``).
     """
 
     name: str
@@ -29,6 +30,7 @@ class FittingProfile:
     coverage: str | None = None
     measured_seconds: float | None = None
     served: bool = False
+    stands_in: bool = False
 
 
 def profile_name(key: str) -> str:
