@@ -194,7 +194,7 @@ def main(arguments: Sequence[str]) -> int:
             own = judge(name, spec, grown.model, grown.visits, CHAT)
             others = [judge(name, spec, grown.model, grown.visits, text) for text in FLAT]
             print(
-                f"    text of the trace: loses {own['lost']:.2%} against the Job's profile, at most {own['worst']:.2%}; "
+                f"    its text: loses {own['lost']:.2%} against the Job's profile, at most {own['worst']:.2%}; "
                 f"other texts: {fmean(row['lost'] for row in others):.2%}, "
                 f"at most {max(row['worst'] for row in others):.2%}; "
                 f"T(K) / T(0) off by {own['off']:.2%} (95% of the time; the Job's: {own['job_off']:.2%})"

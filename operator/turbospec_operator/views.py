@@ -11,6 +11,8 @@ from turbospec.control.draft_length import Reason
 from turbospec.control.latency import InvalidProfileError
 from turbospec.control.region_fit import RegionFit
 from turbospec.control.served_cells import ServedCell
+from turbospec.fleet.demand import RequestCounts
+from turbospec.fleet.effects import TableRange
 from turbospec.fleet.snapshot import (
     EngineIdentity,
     EngineLoopMode,
@@ -27,7 +29,7 @@ from turbospec.fleet.snapshot import (
 from turbospec.profiling.codec import CodecError, decode
 from turbospec.wire.control_document import TableRow
 from turbospec.wire.duration import duration_seconds
-from turbospec.wire.engine_state import DecisionState, EngineState, ServedCells
+from turbospec.wire.engine_state import DecisionState, EngineState, RequestCounters, ServedCells
 from turbospec.wire.identity import ProfileIdentity
 from turbospec.wire.latency import LatencyDocument, to_model
 from turbospec.wire.objective import to_objective
@@ -136,7 +138,14 @@ def pod_view(raw: Raw, report: EngineReport | None, unreachable: str | None) -> 
         not_injected_reason=annotations.get(names.ANNOTATION_NOT_INJECTED),
         report=report,
         unreachable=unreachable,
+        controller=_controller(meta),
     )
+
+
+def _controller(meta: Raw) -> str | None:
+    """The controlling owner as ``kind/name``; None for a pod that somebody made by hand."""
+    owners = (owner for owner in meta.get("ownerReferences") or [] if owner.get("controller"))
+    return next((f"{owner['kind'].lower()}/{owner['name']}" for owner in owners), None)
 
 
 def _restartable(meta: Raw) -> str | None:
@@ -186,6 +195,11 @@ def engine_report(state: EngineState) -> EngineReport:
         unattainable=_unattainable(state.decision),
         regions=tuple(RegionFit(one.batch, one.ratio, one.steps, one.off) for one in state.step_time_regions),
         identity=_identity(state.identity),
+        table=tuple(TableRange(row.from_batch, row.to_batch, row.draft_tokens) for row in state.table),
+        requests=_requests(state.requests),
+        max_num_batched_tokens=state.limits.max_num_batched_tokens,
+        kv_cache_tokens=state.limits.kv_cache_tokens,
+        graph_sizes=tuple(state.limits.graph_sizes),
     )
 
 
@@ -198,6 +212,10 @@ def _identity(identity: ProfileIdentity) -> EngineIdentity:
         engine_arguments=tuple(sorted(identity.engine_arguments.items())),
         engine_version=identity.engine_version,
     )
+
+
+def _requests(counters: RequestCounters | None) -> RequestCounts | None:
+    return None if counters is None else RequestCounts(**counters.model_dump())
 
 
 def _unattainable(decision: DecisionState | None) -> bool | None:

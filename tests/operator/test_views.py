@@ -9,7 +9,8 @@ from tests.operator.samples import IDENTITY, KEY, engine_pod, engine_state, poli
 from turbospec.control.draft_length import Reason
 from turbospec.control.objective import Objective
 from turbospec.control.served_cells import ServedCell
-from turbospec.fleet.effects import HarvestProfile, WriteServedProfile
+from turbospec.fleet.demand import RequestCounts
+from turbospec.fleet.effects import HarvestProfile, TableRange, WriteServedProfile
 from turbospec.fleet.snapshot import JobPhase, Mode
 from turbospec.profiling.codec import encode, encode_failure
 from turbospec.wire.engine_state import EngineState, ServedCells
@@ -312,3 +313,37 @@ def test_a_grown_profile_is_marked_and_read_back() -> None:
     assert (view.key, view.served, view.invalid) == (KEY, True, None)
     assert (view.coverage, view.measured_seconds) == ("grown while serving: 4 points", 1_700_000_000.0)
     assert not views.profile_view(stored(profile())).served
+
+
+def test_requests_that_an_engine_counts_are_in_its_report_and_others_are_unknown() -> None:
+    """An engine of an older runtime does not say; that is not nought."""
+    counted = {
+        "arrived": 9,
+        "admitted": 8,
+        "promptTokens": 800,
+        "prefillTokens": 700,
+        "finished": 6,
+        "outputTokens": 60,
+    }
+    known = views.engine_report(EngineState.model_validate({**engine_state(), "requests": counted}))
+    assert known.requests == RequestCounts(9, 8, 800, 700, 6, 60)
+    assert (known.kv_cache_tokens, known.max_num_batched_tokens) == (100_000, 2048)
+    assert known.table == (TableRange(1, 4, 5), TableRange(5, 16, 1))
+    assert views.engine_report(EngineState.model_validate(engine_state())).requests is None
+
+
+@pytest.mark.parametrize(
+    ("owners", "controller"),
+    [
+        ([], None),
+        ([{"kind": "LeaderWorkerSet", "name": "chat", "controller": True}], "leaderworkerset/chat"),
+        (
+            [{"kind": "Node", "name": "n"}, {"kind": "ReplicaSet", "name": "chat-1", "controller": True}],
+            "replicaset/chat-1",
+        ),
+    ],
+)
+def test_the_controlling_owner_is_named_whatever_its_kind(owners: list[dict[str, Any]], controller: str | None) -> None:
+    raw = stored(engine_pod("shop", "chat-1"))
+    raw["metadata"]["ownerReferences"] = owners
+    assert views.pod_view(raw, None, None).controller == controller

@@ -17,6 +17,7 @@ from turbospec.wire.engine_state import (
     PredictedGoodput,
     ProbingState,
     ServedCells,
+    SteeringState,
     StepTimeRegion,
 )
 
@@ -31,6 +32,7 @@ def engine_state(runtime: EngineRuntime, controller: DocumentController) -> Engi
         profile_key=facts.identity.key(),
         limits=facts.limits,
         unsupported=runtime.unsupported(),
+        steering=_steering(runtime),
         applied=controller.applied(),
         table=table_rows(runtime.table()),
         load=_load(runtime),
@@ -39,6 +41,7 @@ def engine_state(runtime: EngineRuntime, controller: DocumentController) -> Engi
             for one in runtime.estimates()
         ],
         counters=_counters(runtime, controller),
+        requests=runtime.requests.counters(),
         decision=_decision(runtime),
         latency_bias=loop.bias() if loop is not None else None,
         off_profile=loop.off_profile() if loop is not None else False,
@@ -52,6 +55,13 @@ def served_cells(runtime: EngineRuntime) -> ServedCells:
     """The answer of GET /v1/cells."""
     names = [each.name for each in fields(ServedCell)]
     return ServedCells(fields=names, rows=[[getattr(cell, name) for name in names] for cell in runtime.cells()])
+
+
+def _steering(runtime: EngineRuntime) -> SteeringState | None:
+    steering = runtime.facts.steering
+    if steering is None:
+        return None
+    return SteeringState(draft_length=steering.length.value, draft_cost=steering.draft_cost.value)
 
 
 def _load(runtime: EngineRuntime) -> EngineLoad:

@@ -8,12 +8,15 @@ from turbospec.fleet.conditions import PolicyFindings
 from turbospec.fleet.effects import CreateProfilingJob, Effect, EnsureRuntime, HarvestProfile, PushControl
 from turbospec.fleet.engines import EngineRound, EngineSituation, decide_engine
 from turbospec.fleet.events import events
+from turbospec.fleet.load import LoadSituation, forget_load, observe_load
+from turbospec.fleet.load_memory import LoadKey, LoadMemory
 from turbospec.fleet.matching import Governance, govern, seniority
 from turbospec.fleet.memory import EngineMemory, FleetMemory, PolicyMemory, PoolMemory, request_key
 from turbospec.fleet.pooling import Pools
 from turbospec.fleet.profiles import FittingProfile, ProfileKey, fitting_profiles
 from turbospec.fleet.profiling import Candidate, ProfileStanding, plan_profiling
 from turbospec.fleet.reuse import with_stand_ins
+from turbospec.fleet.scaling import scale_target
 from turbospec.fleet.serving_profile import plan_served
 from turbospec.fleet.snapshot import FleetSnapshot, PodView, PolicyView
 from turbospec.fleet.standing import EngineStanding, allowed_draft_tokens, last_report, obstacle
@@ -37,23 +40,26 @@ def decide(snapshot: FleetSnapshot, memory: FleetMemory) -> tuple[tuple[Effect, 
     policies = sorted(snapshot.policies, key=seniority)
     governance = govern(policies, snapshot.pods)
     candidates = _candidates(policies, governance, memory, now)
-    profiles = fitting_profiles(snapshot.profiles, {candidate.place for candidate in candidates.values()})
+    profiles = fitting_profiles(snapshot.profiles, _places(governance, candidates.values()))
     agreement = drift.judge(candidates.values(), profiles, memory.drift, now)
     plan = plan_profiling(
         candidates.values(), profiles, snapshot.jobs, memory.requested, now, drifted=agreement.drifted
     )
-    profiles, standings = with_stand_ins(snapshot.profiles, candidates.values(), profiles, plan.standings)
     grown, served = plan_served(candidates.values(), profiles, memory.served, now)
+    profiles, standings = with_stand_ins(snapshot.profiles, candidates.values(), profiles, plan.standings)
     requests = [*_runtimes(policies, memory, now), *plan.effects]
     pushes: list[PushControl] = []
     reports: list[Effect] = []
     engines: dict[str, EngineMemory] = {}
     pool_memories: dict[tuple[str, str], PoolMemory] = {}
     written: dict[str, PolicyMemory] = {}
+    loads: dict[LoadKey, LoadMemory] = {}
     for policy in policies:
         governed = governance.pods.get(policy.uid, ())
         pools = pooling.pools_of(policy, governed, memory.pools, now)
         pool_memories.update(pooling.remember(policy, pools, memory.pools, now))
+        targets = {pod.uid: scale_target(pod) for pod in governed}
+        loads |= observe_load(LoadSituation(policy, governed, targets, profiles, pools, now), memory.loads)
         fleet = _Fleet(policy, profiles, standings, pools, now)
         rounds = [_engine_round(fleet, pod, candidates.get(pod.uid), memory.engines.get(pod.uid)) for pod in governed]
         for outcome in rounds:
@@ -66,8 +72,10 @@ def decide(snapshot: FleetSnapshot, memory: FleetMemory) -> tuple[tuple[Effect, 
         effects, written[policy.uid] = _report(findings, memory.policies.get(policy.uid), now)
         reports.extend(effects)
     reports.extend(agreement.events)
+    unseen = {key: entry for key, entry in memory.loads.items() if key not in loads}
+    loads |= forget_load(unseen, now)
     requested = _requested(memory, requests, now)
-    remembered = FleetMemory(engines, pool_memories, written, requested, agreement.memory, served)
+    remembered = FleetMemory(engines, pool_memories, written, requested, loads, agreement.memory, served)
     return (*requests, *grown, *pushes, *reports), remembered
 
 
@@ -95,6 +103,14 @@ def _candidates(
                 if allowed:
                     found[pod.uid] = Candidate(policy, pod, report, allowed)
     return found
+
+
+def _places(governance: Governance, candidates: Iterable[Candidate]) -> set[ProfileKey]:
+    """Where a profile may be looked up: for engines to control, and for what the others are capable of."""
+    reporting = {
+        (pod.namespace, pod.report.profile_key) for pods in governance.pods.values() for pod in pods if pod.report
+    }
+    return reporting | {candidate.place for candidate in candidates}
 
 
 def _runtimes(policies: Iterable[PolicyView], memory: FleetMemory, now: float) -> list[EnsureRuntime]:

@@ -7,6 +7,8 @@ from turbospec.control.latency import LatencyModel
 from turbospec.control.objective import Objective
 from turbospec.control.region_fit import RegionFit
 from turbospec.control.served_cells import ServedCell
+from turbospec.fleet.demand import RequestCounts
+from turbospec.fleet.effects import TableRange
 
 
 class Mode(StrEnum):
@@ -82,7 +84,8 @@ class EngineReport:
 
     ``applied_overlay`` says that ``applied_id`` is a document with a time to live. ``draft_yield[j]`` is the share of
     the drafts asked for that are longer than j tokens; empty where the engine does not tell. ``unattainable``: whether
-    the engine's own loop found that no K meets the objective, at the last step; None where it did not judge.
+    the engine's own loop found that no K meets the objective, at the last step; None where it did not judge. ``table``
+    is K by batch as now decided. ``requests`` is None where the engine does not count them.
     ``regions``: measured over predicted step times under the latency model in force, by octave of batches.
     """
 
@@ -108,6 +111,11 @@ class EngineReport:
     unattainable: bool | None = None
     regions: tuple[RegionFit, ...] = ()
     identity: EngineIdentity | None = None
+    table: tuple[TableRange, ...] = ()
+    requests: RequestCounts | None = None
+    max_num_batched_tokens: int = 0
+    kv_cache_tokens: int = 0
+    graph_sizes: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +123,10 @@ class PodView:
     """One pod that some policy selects.
 
     ``report`` is None while the engine cannot be reached; ``unreachable`` says why. ``owner`` is what
-    ``kubectl rollout restart`` takes, for example ``deployment/chat``. ``refusal`` is the engine's answer
-    (``code: message``) to the last document put to it, where it refused that document. ``cells`` are the step times
-    that its engine has measured while serving, where a policy wants them (asked for once a minute).
+    ``kubectl rollout restart`` takes, for example ``deployment/chat``; ``controller`` is the pod's own owner, of any
+    kind. ``refusal`` is the engine's answer (``code: message``) to the last document put to it, where it refused that
+    document. ``cells`` are the step times that its engine has measured while serving, where a policy wants them (asked
+    for once a minute).
     """
 
     namespace: str
@@ -133,6 +142,7 @@ class PodView:
     report: EngineReport | None = None
     unreachable: str | None = None
     refusal: str | None = None
+    controller: str | None = None
     cells: tuple[ServedCell, ...] = ()
 
 
