@@ -52,6 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--quick", action="store_true", help="a sample in four minutes, kept out of the results")
     parser.add_argument("--passes", type=_positive, help="passes over all points, of two rounds each")
+    parser.add_argument(
+        "--add", action="store_true", help="keep the rounds of earlier runs on the same machine, add to them"
+    )
     parser.add_argument("--seed", type=int, default=1, help="order of points and arms")
     parser.add_argument("--document", action="store_true", help="put the tables of the results into docs/benchmarks.md")
     parser.add_argument("--table-only", action="store_true", help="run nothing: show what earlier runs left")
@@ -63,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         pace = QUICK if options.quick else FULL[name]
         if options.passes is not None:
             pace = replace(pace, passes=options.passes)
-        run(TABLES[name], pace, options.seed, quick=options.quick)
+        run(TABLES[name], pace, options.seed, quick=options.quick, earlier=report.measured(name) if options.add else [])
     for name in chosen:
         report.show(name, quick=options.quick)
     if options.document:
@@ -84,11 +87,12 @@ class Plan:
         return expected_seconds(self.windows[window:], self.pace, self.table) / 60
 
 
-def run(table: Table, pace: Pace, seed: int, *, quick: bool) -> None:
-    """Measures one table and keeps its raw log and its summary."""
+def run(table: Table, pace: Pace, seed: int, *, quick: bool, earlier: list[report.Row]) -> None:
+    """Measures one table and keeps its raw log and its summary, together with ``earlier`` windows of it."""
     say, began = Say(), time.monotonic()
     points = table.quick_points if quick else table.points
-    plan = Plan(table, pace, schedule(points, pace.passes, seed))
+    done = max((row["round"] + 1 for row in earlier), default=0) // ROUNDS_PER_VISIT
+    plan = Plan(table, pace, schedule(points, pace.passes, seed, done))
     minutes = plan.minutes_from(0) + (pace.profile_seconds + 2 * START_SECONDS) / 60
     say(f"{table.name}: {len(points)} points, {len(plan.windows)} windows, about {minutes:.0f} minutes")
     vllm = install(say)
@@ -103,7 +107,7 @@ def run(table: Table, pace: Pace, seed: int, *, quick: bool) -> None:
         say(f"starting both servers (about {START_SECONDS:.0f} s); raw log: {raw}")
         with serve_both(place) as servers, raw.open("w", encoding="utf-8") as log:
             asyncio.run(_measure(servers, profile, plan, log))
-    report.store(table.name, _facts(plan, profile, time.monotonic() - began), quick=quick)
+    report.store(table.name, _facts(plan, profile, time.monotonic() - began), earlier, quick=quick)
 
 
 async def _measure(servers: Mapping[str, Server], profile: ProfileResult, plan: Plan, log: TextIO) -> None:
@@ -136,7 +140,7 @@ def _facts(plan: Plan, profile: ProfileResult, seconds: float) -> dict[str, Any]
         "cpus": os.cpu_count(),
         "machine": _machine(),
         "vllm": VLLM_VERSION,
-        "rounds": ROUNDS_PER_VISIT * plan.pace.passes,
+        "rounds": 1 + max(window.round for window in plan.windows),
         "windowSeconds": plan.pace.window_seconds,
         "settleSeconds": plan.pace.settle_seconds,
         "profile": {

@@ -34,16 +34,21 @@ def raw_log(table: str, *, quick: bool) -> Path:
     return BUILD / f"{'quick' if quick else 'full'}-{table}.jsonl"
 
 
-def store(table: str, facts: Row, *, quick: bool) -> None:
-    """Keep the summary of the raw log; a full run's also in the results, in place of what they held of this table."""
-    rows = [json.loads(line) for line in raw_log(table, quick=quick).read_text(encoding="utf-8").splitlines()]
+def measured(table: str) -> list[Row]:
+    """The windows of this table that the results hold."""
+    return [row for row in _windows(RAW) if row["table"] == table]
+
+
+def store(table: str, facts: Row, earlier: list[Row], *, quick: bool) -> None:
+    """Keep the summary of ``earlier`` windows and the raw log; a full run's also in the results, in place of what they
+    held of this table. ``minutes`` of the facts are of the last run."""
+    rows = [*earlier, *_windows(raw_log(table, quick=quick))]
     summary = summarise(rows, facts)
     _write(_summary_path(table, quick=quick), summary)
     if quick:
         return
     RESULTS.mkdir(exist_ok=True)
-    others = RAW.read_text(encoding="utf-8").splitlines() if RAW.exists() else []
-    kept = [row for row in map(json.loads, others) if row["table"] != table]
+    kept = [row for row in _windows(RAW) if row["table"] != table]
     RAW.write_text("".join(json.dumps(row) + "\n" for row in [*kept, *rows]), encoding="utf-8")
     _write(SUMMARY, (_read(SUMMARY) or {}) | {table: summary})
 
@@ -156,6 +161,11 @@ def _summary_path(table: str, *, quick: bool) -> Path:
 
 def _write(path: Path, content: Row) -> None:
     path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def _windows(log: Path) -> list[Row]:
+    """One for each line of a raw log; none where there is no such file."""
+    return [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.exists() else []
 
 
 def _read(path: Path) -> Row | None:

@@ -105,15 +105,15 @@ class Window:
     seed: str
 
 
-def schedule(points: Sequence[Point], passes: int, seed: int) -> list[Window]:
-    """All windows in order.
+def schedule(points: Sequence[Point], passes: int, seed: int, first_pass: int = 0) -> list[Window]:
+    """All windows in order; passes are numbered from ``first_pass``, after those of earlier runs.
 
     Each pass goes over the points in an order drawn anew. A visit of a point holds two rounds: the arms of the steered
     server in an order drawn anew, then backwards; the plain server has both its windows before or after them, by turns.
     """
-    dice = random.Random(seed)  # noqa: S311 (reproducible order, nothing secret)
+    dice = random.Random(f"{seed}-{first_pass}")  # noqa: S311 (reproducible order, nothing secret)
     windows: list[Window] = []
-    for number in range(passes):
+    for number in range(first_pass, first_pass + passes):
         for index, point in enumerate(dice.sample(points, len(points))):
             order = dice.sample(STEERED_ARMS, len(STEERED_ARMS))
             first, second = number * ROUNDS_PER_VISIT, number * ROUNDS_PER_VISIT + 1

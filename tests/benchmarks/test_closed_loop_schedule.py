@@ -82,3 +82,12 @@ def test_both_tables_fit_into_forty_minutes_and_a_sample_into_four() -> None:
     quick = expected_seconds(schedule(dial.quick_points, QUICK.passes, 1), QUICK, dial)
     assert full <= 40 * 60
     assert quick + QUICK.profile_seconds + 2 * START_SECONDS <= 4.5 * 60
+
+
+def test_more_passes_go_on_where_earlier_ones_ended() -> None:
+    """Rounds of two runs never carry the same number, and the second run is no repetition of the first."""
+    points = TABLES["smollm2"].points
+    first, more = schedule(points, 2, seed=1), schedule(points, 2, seed=1, first_pass=2)
+    assert {window.round for window in first} == {0, 1, 2, 3}
+    assert {window.round for window in more} == {4, 5, 6, 7}
+    assert [window.point for window in first] != [window.point for window in more]

@@ -202,8 +202,8 @@ def _advance(
             return harvest, ProfileStanding(ProfileReason.IN_PROGRESS, f"Job {job.name} is done; its result is kept.")
     for job in jobs:
         if job.phase is JobPhase.RUNNING:
-            progress = f": {job.progress}" if job.progress else ""
-            return None, ProfileStanding(ProfileReason.IN_PROGRESS, f"Job {job.name} measures this hardware{progress}.")
+            message = f"Job {job.name} measures this hardware: kubectl turbospec profile watch -n {namespace}"
+            return None, ProfileStanding(ProfileReason.IN_PROGRESS, message)
     if not jobs:
         return _create(place, 1, wanting)
     last = jobs[-1]

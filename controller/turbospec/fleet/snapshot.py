@@ -186,7 +186,6 @@ class JobView:
     failure: str = ""
     finished_seconds: float | None = None
     attempt: int = 1
-    progress: str = ""
 
 
 @dataclass(frozen=True, slots=True)
