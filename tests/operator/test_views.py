@@ -11,6 +11,7 @@ from turbospec.control.objective import Objective
 from turbospec.control.served_cells import ServedCell
 from turbospec.fleet.demand import RequestCounts
 from turbospec.fleet.effects import HarvestProfile, TableRange, WriteServedProfile
+from turbospec.fleet.profiles import SERVED_DOUBT
 from turbospec.fleet.snapshot import JobPhase, Mode
 from turbospec.profiling.codec import encode, encode_failure
 from turbospec.wire.engine_state import EngineState, ServedCells
@@ -312,7 +313,11 @@ def test_a_grown_profile_is_marked_and_read_back() -> None:
     view = views.profile_view(stored(raw))
     assert (view.key, view.served, view.invalid) == (KEY, True, None)
     assert (view.coverage, view.measured_seconds) == ("grown while serving: 4 points", 1_700_000_000.0)
-    assert not views.profile_view(stored(profile())).served
+    assert view.latency is not None
+    assert view.latency.doubt == SERVED_DOUBT
+    measured = views.profile_view(stored(profile()))
+    assert measured.latency is not None
+    assert (measured.served, measured.latency.doubt) == (False, 0.0)
 
 
 def test_requests_that_an_engine_counts_are_in_its_report_and_others_are_unknown() -> None:
