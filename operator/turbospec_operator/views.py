@@ -13,6 +13,7 @@ from turbospec.control.region_fit import RegionFit
 from turbospec.control.served_cells import ServedCell
 from turbospec.fleet.demand import RequestCounts
 from turbospec.fleet.effects import TableRange
+from turbospec.fleet.profiles import SERVED_DOUBT
 from turbospec.fleet.snapshot import (
     EngineIdentity,
     EngineLoopMode,
@@ -108,15 +109,16 @@ def profile_view(raw: Raw) -> ProfileView:
         return ProfileView(namespace, name, key, None, f"spec.{one_line(error)}")
     except InvalidProfileError as error:
         return ProfileView(namespace, name, key, None, str(error))
+    served = spec.provenance.source == "Serving"
     return ProfileView(
         namespace,
         name,
         key,
-        model,
+        replace(model, doubt=SERVED_DOUBT) if served else model,
         coverage=spec.provenance.coverage,
         identity=_identity(spec.identity),
         measured_seconds=seconds(spec.provenance.measured_at) or seconds(meta.get("creationTimestamp")),
-        served=spec.provenance.source == "Serving",
+        served=served,
     )
 
 

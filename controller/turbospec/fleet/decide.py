@@ -45,8 +45,8 @@ def decide(snapshot: FleetSnapshot, memory: FleetMemory) -> tuple[tuple[Effect, 
     plan = plan_profiling(
         candidates.values(), profiles, snapshot.jobs, memory.requested, now, drifted=agreement.drifted
     )
-    profiles, standings = with_stand_ins(snapshot.profiles, candidates.values(), profiles, plan.standings)
     grown, served = plan_served(candidates.values(), profiles, memory.served, now)
+    profiles, standings = with_stand_ins(snapshot.profiles, candidates.values(), profiles, plan.standings)
     requests = [*_runtimes(policies, memory, now), *plan.effects]
     pushes: list[PushControl] = []
     reports: list[Effect] = []
@@ -71,9 +71,9 @@ def decide(snapshot: FleetSnapshot, memory: FleetMemory) -> tuple[tuple[Effect, 
         findings = replace(findings, drift=agreement.of(policy.uid))
         effects, written[policy.uid] = _report(findings, memory.policies.get(policy.uid), now)
         reports.extend(effects)
+    reports.extend(agreement.events)
     unseen = {key: entry for key, entry in memory.loads.items() if key not in loads}
     loads |= forget_load(unseen, now)
-    reports.extend(agreement.events)
     requested = _requested(memory, requests, now)
     remembered = FleetMemory(engines, pool_memories, written, requested, loads, agreement.memory, served)
     return (*requests, *grown, *pushes, *reports), remembered

@@ -11,6 +11,10 @@ from turbospec.fleet.snapshot import ProfileView
 ProfileKey = tuple[str, str]
 """Namespace and profile key."""
 
+SERVED_DOUBT = 0.1
+"""Relative standard deviation by which the costs of a grown profile may be off beyond those of a measured one: K and
+batches that traffic has hardly visited are extrapolated. Engines then look at them again (within their budget)."""
+
 _NAME_PREFIX = "profile-"
 _SERVED_PREFIX = "serving-"
 

@@ -85,8 +85,8 @@ class EngineReport:
     ``applied_overlay`` says that ``applied_id`` is a document with a time to live. ``draft_yield[j]`` is the share of
     the drafts asked for that are longer than j tokens; empty where the engine does not tell. ``unattainable``: whether
     the engine's own loop found that no K meets the objective, at the last step; None where it did not judge. ``table``
-    is K by batch as now decided. ``requests`` is None where the engine does not count them. ``regions``: measured over
-    predicted step times under the latency model in force, by octave of batches.
+    is K by batch as now decided. ``requests`` is None where the engine does not count them.
+    ``regions``: measured over predicted step times under the latency model in force, by octave of batches.
     """
 
     engine_id: str
