@@ -5,7 +5,7 @@ Raw dictionaries, not the client's typed models: a round trip through those drop
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -84,6 +84,10 @@ class NotFoundError(ApiError):
     """There is no such object, or no such kind."""
 
 
+class NotLeaderError(ApiError):
+    """Nothing was sent: another operator may lead by now."""
+
+
 class ExistsError(ApiError):
     """An object of this name is there already, or was changed since it was read (both are HTTP 409)."""
 
@@ -91,8 +95,9 @@ class ExistsError(ApiError):
 class Cluster:
     """Connection to the API server; use as ``async with await Cluster.connect() as cluster``."""
 
-    def __init__(self, client: ApiClient) -> None:
+    def __init__(self, client: ApiClient, seconds_left: Callable[[], float] | None = None) -> None:
         self._client = client
+        self._seconds_left = seconds_left
         # Only its plain requests are used: they need no discovery, hence no permission to discover.
         self._api = DynamicClient(client)
 
@@ -117,6 +122,14 @@ class Cluster:
         # Proxies of the environment are for registries; kopf ignores them too, and both must reach the same server.
         configuration.client_session_kwargs = {"trust_env": False}
         return cls(ApiClient(configuration))
+
+    def fenced(self, seconds_left: Callable[[], float]) -> "Cluster":
+        """The same connection for a leader: its writes end with its lease, of which ``seconds_left`` are left.
+
+        The check comes right before a write is sent: a process that was stopped for a minute writes nothing when it
+        goes on. Such writes raise NotLeaderError.
+        """
+        return Cluster(self._client, seconds_left)
 
     async def __aenter__(self) -> Self:
         return self
@@ -168,12 +181,17 @@ class Cluster:
         **parameters: Any,
     ) -> Raw:
         method = {"list": "get", "get": "get", "create": "post", "update": "put", "patch": "patch"}[verb]
+        limit = REQUEST_SECONDS
+        if self._seconds_left is not None and method != "get":
+            limit = min(limit, self._seconds_left())
+            if limit <= 0.0:
+                raise NotLeaderError(verb, kind, namespace, None, "this operator no longer leads")
         try:
             answer: Raw = await self._api.request(
                 method,
                 kind.path(namespace, name, subresource),
                 serializer=lambda _client, data: data,
-                _request_timeout=aiohttp.ClientTimeout(total=REQUEST_SECONDS),
+                _request_timeout=aiohttp.ClientTimeout(total=limit),
                 **parameters,
             )
         except ApiException as error:

@@ -12,7 +12,7 @@ from turbospec.fleet.memory import FleetMemory, forget
 from turbospec.fleet.snapshot import FleetSnapshot
 from turbospec_operator.apply import Applier, Outcome
 from turbospec_operator.cluster import ApiError, Cluster
-from turbospec_operator.identity import IdentityError, load_master_key, take_epoch
+from turbospec_operator.identity import IdentityError, load_master_key
 from turbospec_operator.metrics import Metrics
 from turbospec_operator.observe import Observer
 from turbospec_operator.prometheus_load import PrometheusLoad
@@ -49,6 +49,7 @@ class FleetLoop:
         metrics: Metrics,
         *,
         namespace: str,
+        epoch: int,
         interval_seconds: float,
         prometheus: PrometheusLoad | None = None,
     ) -> None:
@@ -61,7 +62,7 @@ class FleetLoop:
         self._prometheus = prometheus
         self._reading: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
-        self._epoch: int | None = None
+        self._epoch = epoch
         self._master_key: bytes | None = None
         self._memory = FleetMemory()
         self._denied: dict[tuple[str, str], tuple[str, float]] = {}
@@ -120,9 +121,6 @@ class FleetLoop:
                 log.error("%s", problem, exc_info=defect)
 
     async def _round(self) -> None:
-        if self._epoch is None:
-            self._epoch = await take_epoch(self._cluster, self._namespace)
-            log.info("operator epoch %d", self._epoch)
         if self._master_key is None:
             self._master_key = await load_master_key(self._cluster, self._namespace)
         observation = await self._observer.observe(

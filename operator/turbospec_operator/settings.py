@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from socket import gethostname
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 SERVICE_ACCOUNT_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 DEFAULT_NAMESPACE = "turbospec-system"
@@ -19,6 +21,13 @@ class Settings:
 
     namespace: str
     """TURBOSPEC_NAMESPACE: where our Lease and master key live. Default: the pod's own namespace."""
+
+    identity: str
+    """TURBOSPEC_IDENTITY: our name in the Lease. No two running operators may have the same; one that restarts under
+    its old name leads again at once. The chart gives the pod's name. Default: host name and a random number."""
+
+    lease_seconds: float
+    """TURBOSPEC_LEASE_SECONDS: how long a leader that is gone is waited for. Default 15."""
 
     watch_namespace: str | None
     """TURBOSPEC_WATCH_NAMESPACE: the only namespace to govern. Default: all of them."""
@@ -49,6 +58,8 @@ class Settings:
         """Read the settings; raises SettingsError for a value that cannot be used. Empty counts as unset."""
         return cls(
             namespace=environment.get("TURBOSPEC_NAMESPACE") or _own_namespace(),
+            identity=environment.get("TURBOSPEC_IDENTITY") or f"{gethostname()}-{uuid4().hex[:8]}",
+            lease_seconds=_number(environment, "TURBOSPEC_LEASE_SECONDS", 15.0, 1.0, 300.0),
             watch_namespace=environment.get("TURBOSPEC_WATCH_NAMESPACE") or None,
             interval_seconds=_number(environment, "TURBOSPEC_INTERVAL_SECONDS", 2.0, 0.1, 300.0),
             engine_port=_port(environment, "TURBOSPEC_ENGINE_PORT", 9476, lowest=1),

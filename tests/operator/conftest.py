@@ -53,6 +53,7 @@ def operator_process(api_with_crds: ApiServer, namespace: str, tmp_path: Path) -
         **{name: value for name, value in os.environ.items() if not name.startswith(("TURBOSPEC_", "KUBERNETES_"))},
         "KUBECONFIG": str(api_with_crds.kubeconfig),
         "TURBOSPEC_NAMESPACE": namespace,
+        "TURBOSPEC_IDENTITY": "operator-0",  # of a pod whose container restarts: it need not wait for its own Lease
         "TURBOSPEC_WATCH_NAMESPACE": namespace,
         "TURBOSPEC_INTERVAL_SECONDS": "0.5",
         "TURBOSPEC_METRICS_HOST": "127.0.0.1",

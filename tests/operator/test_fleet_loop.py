@@ -68,7 +68,6 @@ class Rounds:
         self.defect: Exception | None = None
         monkeypatch.setattr(fleet_loop, "decide", lambda _snapshot, memory: self._decide(effects, memory))
         monkeypatch.setattr(fleet_loop, "forget", self._forget)
-        monkeypatch.setattr(fleet_loop, "take_epoch", self._epoch)
         monkeypatch.setattr(fleet_loop, "load_master_key", self._key)
         self.loop = FleetLoop(
             cast(Cluster, None),
@@ -76,6 +75,7 @@ class Rounds:
             cast(Applier, self.applier),
             self.metrics,
             namespace="turbospec-system",
+            epoch=7,
             interval_seconds=0.001,
         )
 
@@ -95,9 +95,6 @@ class Rounds:
     def _forget(self, memory: FleetMemory, failed: Any) -> FleetMemory:
         self.forgotten.append(list(failed))
         return memory
-
-    async def _epoch(self, _cluster: Cluster, _namespace: str) -> int:
-        return 7
 
     async def _key(self, _cluster: Cluster, _namespace: str) -> bytes:
         return bytes(32)
