@@ -58,6 +58,8 @@ CONFIG_MAPS = Kind("v1", "configmaps", "ConfigMap")
 SECRETS = Kind("v1", "secrets", "Secret")
 JOBS = Kind("batch/v1", "jobs", "Job")
 LEASES = Kind("coordination.k8s.io/v1", "leases", "Lease")
+NODES = Kind("v1", "nodes", "Node")
+RESOURCE_QUOTAS = Kind("v1", "resourcequotas", "ResourceQuota")
 EVENTS = Kind("events.k8s.io/v1", "events", "Event")
 
 
@@ -139,13 +141,21 @@ class Cluster:
     ) -> None:
         await self._client.close()
 
-    async def list(self, kind: Kind, namespace: str | None, labels: str | None = None) -> list[Raw]:
-        """All objects of a kind, in one namespace or in all, optionally those that a label selector matches."""
+    async def list(
+        self, kind: Kind, namespace: str | None, labels: str | None = None, fields: str | None = None
+    ) -> list[Raw]:
+        """All objects of a kind, in one namespace or in all, optionally those that a selector matches."""
         items: list[Raw] = []
         token: str | None = None
         while True:
             page = await self._request(
-                "list", kind, namespace, label_selector=labels, limit=PAGE_OBJECTS, _continue=token
+                "list",
+                kind,
+                namespace,
+                label_selector=labels,
+                field_selector=fields,
+                limit=PAGE_OBJECTS,
+                _continue=token,
             )
             items += page.get("items") or []
             token = page.get("metadata", {}).get("continue") or None
@@ -203,7 +213,10 @@ class Cluster:
 
 def _api_error(verb: str, kind: Kind, namespace: str | None, error: ApiException) -> ApiError:
     known: Mapping[int, type[ApiError]] = {403: DeniedError, 404: NotFoundError, 409: ExistsError}
-    return known.get(error.status, ApiError)(verb, kind, namespace, error.status, _message(error))
+    message = _message(error)
+    # Admission (quotas, policy engines) answers 403 too, and no permission helps against it.
+    refused = error.status == 403 and f"cannot {verb} resource" not in message
+    return (ApiError if refused else known.get(error.status, ApiError))(verb, kind, namespace, error.status, message)
 
 
 def _message(error: ApiException) -> str:

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from turbospec.fleet.decide import decide
-from turbospec.fleet.effects import Effect, PushControl
+from turbospec.fleet.effects import CreateProfilingJob, Effect, PushControl
 from turbospec.fleet.memory import FleetMemory, forget
-from turbospec.fleet.snapshot import FleetSnapshot
+from turbospec.fleet.snapshot import FleetSnapshot, JobObstacle
 from turbospec_operator.apply import Applier, Outcome
 from turbospec_operator.cluster import ApiError, Cluster
 from turbospec_operator.identity import IdentityError, load_master_key
@@ -28,6 +28,9 @@ READY_SECONDS = 30.0
 
 DENIED_SECONDS = 600.0
 """How long a missing permission is kept in mind where nothing tries it again; few rounds write events, for one."""
+
+OBSTACLE_SECONDS = 90.0
+"""How long what kept a Job from being created is kept in mind where it is not tried again, as it is every 30 s."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,7 @@ class FleetLoop:
         self._memory = FleetMemory()
         self._denied: dict[tuple[str, str], tuple[str, float]] = {}
         self._refusals: dict[str, str] = {}
+        self._obstacles: dict[tuple[str, str], tuple[JobObstacle, float]] = {}
         self._said: str | None = None
         self._problem: str | None = "no round has been completed yet"
         self._round_ended_at = time.monotonic()
@@ -128,6 +132,7 @@ class FleetLoop:
             master_key=self._master_key,
             denied=[entry for entry, _ in self._denied.values()],
             refusals=self._refusals,
+            obstacles=[obstacle for obstacle, _ in self._obstacles.values()],
         )
         self._metrics.observed(observation.snapshot)
         effects, self._memory = decide(observation.snapshot, self._memory)
@@ -136,6 +141,7 @@ class FleetLoop:
         self._memory = forget(self._memory, unreached)
         self._refusals = _refusals(self._refusals, effects, outcomes, observation.snapshot)
         self._note_denied(effects, outcomes)
+        self._note_obstacles(effects, outcomes)
         if observation.token_refused or any(outcome.refused_token for outcome in outcomes):
             # The Secret may have been made anew: read it again before the next round.
             self._master_key = None
@@ -155,6 +161,17 @@ class FleetLoop:
             elif outcome.error is None:
                 self._denied.pop(key, None)
         self._denied = {key: noted for key, noted in self._denied.items() if now - noted[1] < DENIED_SECONDS}
+
+    def _note_obstacles(self, effects: Sequence[Effect], outcomes: Sequence[Outcome]) -> None:
+        """What keeps each Job from being created, until it is created or nobody has wanted it for a while."""
+        now = time.monotonic()
+        for effect, outcome in zip(effects, outcomes, strict=True):
+            if isinstance(effect, CreateProfilingJob):
+                name = (effect.namespace, effect.name)
+                self._obstacles.pop(name, None)
+                if outcome.obstacle is not None:
+                    self._obstacles[name] = JobObstacle(*name, outcome.obstacle), now
+        self._obstacles = {name: noted for name, noted in self._obstacles.items() if now - noted[1] < OBSTACLE_SECONDS}
 
 
 def _refusals(

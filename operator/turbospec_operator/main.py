@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 from typing import Any, TypeVar
 
 import turbospec
-from turbospec_operator import probes
+from turbospec_operator import names, probes
 from turbospec_operator.apply import Applier
 from turbospec_operator.cluster import Cluster
 from turbospec_operator.elector import Elector
@@ -17,6 +17,7 @@ from turbospec_operator.fleet_loop import FleetLoop, Health
 from turbospec_operator.handlers import Watcher
 from turbospec_operator.metrics import Metrics
 from turbospec_operator.observe import Observer
+from turbospec_operator.profiling_jobs import Installation
 from turbospec_operator.prometheus_load import PrometheusLoad
 from turbospec_operator.settings import Settings
 
@@ -87,7 +88,7 @@ async def _govern(
     loop = FleetLoop(
         cluster,
         observer,
-        Applier(cluster, engines, observer, metrics),
+        Applier(cluster, engines, observer, metrics, _installation(settings)),
         metrics,
         namespace=settings.namespace,
         epoch=epoch,
@@ -113,6 +114,11 @@ async def _unless(stopped: asyncio.Event, awaited: Coroutine[Any, Any, T]) -> T 
         each.cancel()
     await asyncio.gather(task, stopping, return_exceptions=True)
     return task.result() if done else None
+
+
+def _installation(settings: Settings) -> Installation:
+    account = f"{settings.namespace}:{names.OPERATOR}"
+    return Installation(account, settings.watch_namespace is not None, settings.profiling_priority_class)
 
 
 def _prometheus(settings: Settings, metrics: Metrics) -> PrometheusLoad | None:

@@ -44,6 +44,9 @@ class Settings:
     metrics_port: int
     """TURBOSPEC_METRICS_PORT: port of /metrics, /healthz and /readyz. Default 8080; 0 takes a free one."""
 
+    profiling_priority_class: str | None
+    """TURBOSPEC_PROFILING_PRIORITY_CLASS: PriorityClass of profiling pods, which must exist. Default: none."""
+
     prometheus_url: str | None
     """PROMETHEUS_URL: where to read fleet load from. Default: nowhere."""
 
@@ -65,6 +68,7 @@ class Settings:
             engine_port=_port(environment, "TURBOSPEC_ENGINE_PORT", 9476, lowest=1),
             metrics_host=environment.get("TURBOSPEC_METRICS_HOST") or "0.0.0.0",  # noqa: S104 kubelet probes the pod's address
             metrics_port=_port(environment, "TURBOSPEC_METRICS_PORT", 8080, lowest=0),
+            profiling_priority_class=environment.get("TURBOSPEC_PROFILING_PRIORITY_CLASS") or None,
             prometheus_url=_url(environment, "PROMETHEUS_URL"),
             prometheus_interval_seconds=_number(environment, "TURBOSPEC_PROMETHEUS_INTERVAL_SECONDS", 15.0, 1.0, 600.0),
             log_level=_level(environment, "TURBOSPEC_LOG_LEVEL"),

@@ -16,14 +16,18 @@ RULES: tuple[Rule, ...] = (
     ("", "pods", ("get", "list")),
     ("", "configmaps", ("create",)),
     ("batch", "jobs", ("list", "create")),
+    ("", "resourcequotas", ("list",)),
     ("events.k8s.io", "events", ("create",)),
     ("coordination.k8s.io", "leases", ("get", "create", "update")),
     ("", "secrets", ("get", "create")),
 )
 """(API group, resource, verbs): the last two in the operator's own namespace only."""
 
-CLUSTER_WIDE: tuple[Rule, ...] = (("apiextensions.k8s.io", "customresourcedefinitions", ("list", "watch")),)
-"""What kopf needs beside them to watch all namespaces."""
+CLUSTER_WIDE: tuple[Rule, ...] = (
+    ("apiextensions.k8s.io", "customresourcedefinitions", ("list", "watch")),
+    ("", "nodes", ("list",)),
+)
+"""What kopf needs beside them to watch all namespaces, and what finding a node for a Job takes."""
 
 
 def without(verb: str, resource: str) -> tuple[Rule, ...]:

@@ -23,6 +23,7 @@ _BY_URGENCY = (
     "ProfileInvalid",
     "ProfilingFailed",
     "ProfileMissing",
+    "ProfilingBlocked",
     "EngineUnreachable",
     "ProfilingInProgress",
     "ProfilingPending",

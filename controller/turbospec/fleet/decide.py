@@ -8,11 +8,14 @@ from turbospec.fleet.conditions import PolicyFindings
 from turbospec.fleet.effects import CreateProfilingJob, Effect, EnsureRuntime, HarvestProfile, PushControl
 from turbospec.fleet.engines import EngineRound, EngineSituation, decide_engine
 from turbospec.fleet.events import events
+from turbospec.fleet.job_situation import JobSituation
+from turbospec.fleet.job_times import look
 from turbospec.fleet.matching import Governance, govern, seniority
 from turbospec.fleet.memory import EngineMemory, FleetMemory, PolicyMemory, PoolMemory, request_key
 from turbospec.fleet.pooling import Pools
 from turbospec.fleet.profiles import FittingProfile, ProfileKey, fitting_profiles
 from turbospec.fleet.profiling import Candidate, ProfileStanding, plan_profiling
+from turbospec.fleet.settling import scaling_owners
 from turbospec.fleet.snapshot import FleetSnapshot, PodView, PolicyView
 from turbospec.fleet.standing import EngineStanding, allowed_draft_tokens, last_report, obstacle
 
@@ -36,7 +39,11 @@ def decide(snapshot: FleetSnapshot, memory: FleetMemory) -> tuple[tuple[Effect, 
     governance = govern(policies, snapshot.pods)
     profiles = fitting_profiles(snapshot.profiles)
     candidates = _candidates(policies, governance, memory, now)
-    plan = plan_profiling(candidates.values(), profiles, snapshot.jobs, memory.requested, now)
+    sights = look(snapshot.jobs, memory.jobs, now)
+    jobs = JobSituation(
+        snapshot.jobs, memory.requested, now, sights, snapshot.obstacles, scaling_owners(snapshot.pods, now)
+    )
+    plan = plan_profiling(candidates.values(), profiles, jobs)
     requests = [*_runtimes(policies, memory, now), *plan.effects]
     pushes: list[PushControl] = []
     reports: list[Effect] = []
@@ -56,7 +63,7 @@ def decide(snapshot: FleetSnapshot, memory: FleetMemory) -> tuple[tuple[Effect, 
         findings = _findings(snapshot, policy, [outcome.standing for outcome in rounds], plan.standings, governance)
         effects, written[policy.uid] = _report(findings, memory.policies.get(policy.uid), now)
         reports.extend(effects)
-    remembered = FleetMemory(engines, pool_memories, written, _requested(memory, requests, now))
+    remembered = FleetMemory(engines, pool_memories, written, _requested(memory, requests, now), sights)
     return (*requests, *pushes, *reports), remembered
 
 

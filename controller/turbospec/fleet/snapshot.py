@@ -22,6 +22,13 @@ class ProfileSource(StrEnum):
     EXISTING = "Existing"
 
 
+class ProfilingCapacity(StrEnum):
+    """SpeculationPolicy.spec.profiling.capacity."""
+
+    EXISTING_NODES = "ExistingNodes"
+    MAY_PROVISION = "MayProvision"
+
+
 class EngineLoopMode(StrEnum):
     """SpeculationPolicy.spec.engine.loop."""
 
@@ -50,6 +57,8 @@ class PolicyView:
     invalid: str | None = None
     reported: tuple[tuple[str, str], ...] = ()
     objective: Objective = field(default_factory=Objective)
+    capacity: ProfilingCapacity = ProfilingCapacity.EXISTING_NODES
+    max_concurrent_nodes: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +106,8 @@ class PodView:
 
     ``report`` is None while the engine cannot be reached; ``unreachable`` says why. ``owner`` is what
     ``kubectl rollout restart`` takes, for example ``deployment/chat``. ``refusal`` is the engine's answer
-    (``code: message``) to the last document put to it, where it refused that document.
+    (``code: message``) to the last document put to it, where it refused that document. ``changed_seconds`` is since
+    when it is terminating, or not Ready; None where it is neither.
     """
 
     namespace: str
@@ -113,6 +123,7 @@ class PodView:
     report: EngineReport | None = None
     unreachable: str | None = None
     refusal: str | None = None
+    changed_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +151,12 @@ class JobPhase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class JobView:
-    """One profiling Job. ``harvestable`` says that its pod left a result whose checksum holds."""
+    """One profiling Job. ``harvestable`` says that its pod left a result whose checksum holds.
+
+    ``waiting`` is why a running Job's pod does not run, in one sentence; empty where it does. ``node`` is where its pod
+    is or will be, where that is known; ``unchecked`` the permission for want of which nobody looked whether that
+    has room.
+    """
 
     namespace: str
     name: str
@@ -151,6 +167,19 @@ class JobView:
     finished_seconds: float | None = None
     attempt: int = 1
     progress: str = ""
+    waiting: str = ""
+    node: str | None = None
+    unchecked: str = ""
+    created_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobObstacle:
+    """Why the profiling Job of this name could not be created when it was tried last, and what to do."""
+
+    namespace: str
+    name: str
+    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,3 +194,4 @@ class FleetSnapshot:
     jobs: tuple[JobView, ...] = ()
     denied: tuple[str, ...] = field(default=())
     """Permissions the operator lacks, each as ``verb resource in namespace: consequence``."""
+    obstacles: tuple[JobObstacle, ...] = ()
