@@ -163,7 +163,12 @@ class Applier:
         jobs = observation.snapshot.jobs
         finished = [job.finished_seconds for job in jobs if (job.namespace, job.name) == (effect.namespace, effect.job)]
         manifest = manifests.profile(effect, measured, finished[0] if finished else None)
-        if await self._create(PROFILES, effect.namespace, manifest):
+        made = await self._create(PROFILES, effect.namespace, manifest)
+        if not made and effect.replaces:
+            old = await self._cluster.get(PROFILES, effect.namespace, effect.profile)
+            await self._cluster.replace(PROFILES, effect.namespace, {**old, "spec": manifest["spec"]})
+            made = True
+        if made:
             log.info("harvested Job %s/%s into profile %s", effect.namespace, effect.job, effect.profile)
         self._observer.expire()
 

@@ -8,7 +8,20 @@ from dataclasses import dataclass, field, replace
 from turbospec.fleet.snapshot import FleetSnapshot, JobObstacle, JobView, PodView, PolicyView, ProfileView
 from turbospec.wire.speculation_policy import SpeculationPolicySpec
 from turbospec_operator import hardware_labels, job_views, names, views
-from turbospec_operator.cluster import JOBS, NODES, PODS, POLICIES, PROFILES, ApiError, Cluster, DeniedError, Kind, Raw
+from turbospec_operator.cluster import (
+    CLUSTER_PROFILES,
+    JOBS,
+    NODES,
+    PODS,
+    POLICIES,
+    PROFILES,
+    ApiError,
+    Cluster,
+    DeniedError,
+    Kind,
+    NotFoundError,
+    Raw,
+)
 from turbospec_operator.engines import EngineClient, EngineEndpoint, EngineError
 from turbospec_operator.job_views import Measured
 from turbospec_operator.tokens import engine_token
@@ -23,6 +36,7 @@ largest of our lists."""
 
 CONSEQUENCES = {
     "speculationprofiles.turbospec.io": "profiles are not seen",
+    "clusterspeculationprofiles.turbospec.io": "profiles of the cluster are not seen",
     "pods": "engines are not seen",
     "jobs.batch": "profiling Jobs are not seen",
 }
@@ -73,9 +87,10 @@ class Observer:
         self._engine_port = engine_port
         self._policies = _Cached()
         self._profiles = _Cached()
-        self._profile_views: tuple[list[Raw], tuple[ProfileView, ...]] = [], ()
         self._nodes: dict[str, Raw] = {}
         self._nodes_listed_at = float("-inf")
+        self._cluster_profiles = _Cached()
+        self._profile_views: tuple[list[Raw], list[Raw], tuple[ProfileView, ...]] = [], [], ()
         self.api_proven_at: float | None = None
 
     def expire(self) -> None:
@@ -99,7 +114,10 @@ class Observer:
         """
         collected = _Round()
         policies = await self._cached(POLICIES, self._policies, collected)
-        profiles = self._parsed(await self._cached(PROFILES, self._profiles, collected))
+        profiles = self._parsed(
+            await self._cached(PROFILES, self._profiles, collected),
+            await self._cached(CLUSTER_PROFILES, self._cluster_profiles, collected),
+        )
         policy_views = tuple(views.policy_view(each) for each in policies)
         specs = {_key(raw): spec for raw in policies if not isinstance(spec := views.policy_spec(raw), str)}
         raw_jobs, job_pods = await self._jobs(collected)
@@ -135,7 +153,8 @@ class Observer:
             # Cleared before asking, so that an event that comes meanwhile asks again.
             cached.stale, cached.listed_at = False, time.monotonic()
             try:
-                listed = await self._list(kind, self._namespace, None, collected)
+                where = None if kind is CLUSTER_PROFILES else self._namespace
+                listed = await self._list(kind, where, None, collected)
             except ApiError:
                 cached.stale = True
                 raise
@@ -144,11 +163,12 @@ class Observer:
             cached.items = listed or []
         return cached.items
 
-    def _parsed(self, profiles: list[Raw]) -> tuple[ProfileView, ...]:
+    def _parsed(self, profiles: list[Raw], shared: list[Raw]) -> tuple[ProfileView, ...]:
         """Their views, made once per list: hundreds of cells are checked in each."""
-        if self._profile_views[0] is not profiles:
-            self._profile_views = profiles, tuple(views.profile_view(each) for each in profiles)
-        return self._profile_views[1]
+        if self._profile_views[0] is not profiles or self._profile_views[1] is not shared:
+            made = tuple(views.profile_view(each) for each in (*profiles, *shared))
+            self._profile_views = profiles, shared, made
+        return self._profile_views[2]
 
     async def _list(self, kind: Kind, namespace: str | None, labels: str | None, collected: _Round) -> list[Raw] | None:
         """The objects, or None where we may not see them, which is noted."""
@@ -157,8 +177,14 @@ class Observer:
         except DeniedError as error:
             if kind is POLICIES:
                 raise
+            if kind is CLUSTER_PROFILES and self._namespace is not None:
+                return []  # who governs one namespace need not see beyond it
             collected.denied.append(f"list {error.resource} in {error.where}: {CONSEQUENCES[error.resource]}")
             return None
+        except NotFoundError:
+            if kind is not CLUSTER_PROFILES:
+                raise
+            return []  # Helm leaves definitions as they were when it upgrades: this one is newer than the others
         self.api_proven_at = time.monotonic()
         return items
 

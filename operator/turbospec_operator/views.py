@@ -9,7 +9,10 @@ from pydantic import ValidationError
 
 from turbospec.control.draft_length import Reason
 from turbospec.control.latency import InvalidProfileError
+from turbospec.fleet.demand import RequestCounts
+from turbospec.fleet.effects import TableRange
 from turbospec.fleet.snapshot import (
+    EngineIdentity,
     EngineLoopMode,
     EngineReport,
     Mode,
@@ -21,7 +24,9 @@ from turbospec.fleet.snapshot import (
     ProfilingCapacity,
 )
 from turbospec.wire.control_document import TableRow
-from turbospec.wire.engine_state import DecisionState, EngineState
+from turbospec.wire.duration import duration_seconds
+from turbospec.wire.engine_state import DecisionState, EngineState, RequestCounters
+from turbospec.wire.identity import ProfileIdentity
 from turbospec.wire.latency import LatencyDocument, to_model
 from turbospec.wire.objective import to_objective
 from turbospec.wire.speculation_policy import SpeculationPolicySpec
@@ -75,13 +80,14 @@ def policy_view(raw: Raw) -> PolicyView:
         profile_source=ProfileSource(spec.profiling.source),
         capacity=ProfilingCapacity(spec.profiling.capacity),
         max_concurrent_nodes=spec.profiling.max_concurrent_nodes,
+        max_age_seconds=None if spec.profiling.max_age is None else duration_seconds(spec.profiling.max_age),
     )
 
 
 def profile_view(raw: Raw) -> ProfileView:
-    """One SpeculationProfile, whoever wrote it."""
+    """One SpeculationProfile or ClusterSpeculationProfile, whoever wrote it."""
     meta = raw["metadata"]
-    namespace, name = meta["namespace"], meta["name"]
+    namespace, name = meta.get("namespace"), meta["name"]
     key = str((raw.get("spec") or {}).get("key", ""))
     try:
         spec = SpeculationProfileSpec.model_validate(raw.get("spec") or {})
@@ -94,7 +100,15 @@ def profile_view(raw: Raw) -> ProfileView:
         return ProfileView(namespace, name, key, None, f"spec.{one_line(error)}")
     except InvalidProfileError as error:
         return ProfileView(namespace, name, key, None, str(error))
-    return ProfileView(namespace, name, key, model, coverage=spec.provenance.coverage)
+    return ProfileView(
+        namespace,
+        name,
+        key,
+        model,
+        coverage=spec.provenance.coverage,
+        identity=_identity(spec.identity),
+        measured_seconds=seconds(spec.provenance.measured_at) or seconds(meta.get("creationTimestamp")),
+    )
 
 
 def pod_view(raw: Raw, report: EngineReport | None, unreachable: str | None) -> PodView:
@@ -116,6 +130,7 @@ def pod_view(raw: Raw, report: EngineReport | None, unreachable: str | None) -> 
         report=report,
         unreachable=unreachable,
         changed_seconds=_changed(meta, conditions),
+        controller=_controller(meta),
     )
 
 
@@ -127,6 +142,12 @@ def _changed(meta: Raw, conditions: Sequence[Raw]) -> float | None:
     if ready.get("status") == "True":
         return None
     return seconds(ready.get("lastTransitionTime") or meta.get("creationTimestamp"))
+
+
+def _controller(meta: Raw) -> str | None:
+    """The controlling owner as ``kind/name``; None for a pod that somebody made by hand."""
+    owners = (owner for owner in meta.get("ownerReferences") or [] if owner.get("controller"))
+    return next((f"{owner['kind'].lower()}/{owner['name']}" for owner in owners), None)
 
 
 def _restartable(meta: Raw) -> str | None:
@@ -175,7 +196,28 @@ def engine_report(state: EngineState, pod: Raw | None = None, node: Raw | None =
         applied_overlay=state.applied.overlay if state.applied else False,
         draft_yield=tuple(each.draft_yield for each in state.acceptance),
         unattainable=_unattainable(state.decision),
+        identity=_identity(identity),
+        table=tuple(TableRange(row.from_batch, row.to_batch, row.draft_tokens) for row in state.table),
+        requests=_requests(state.requests),
+        max_num_batched_tokens=state.limits.max_num_batched_tokens,
+        kv_cache_tokens=state.limits.kv_cache_tokens,
+        graph_sizes=tuple(state.limits.graph_sizes),
     )
+
+
+def _identity(identity: ProfileIdentity) -> EngineIdentity:
+    return EngineIdentity(
+        hardware=identity.hardware,
+        target=identity.target,
+        drafter=identity.drafter,
+        method=identity.method,
+        engine_arguments=tuple(sorted(identity.engine_arguments.items())),
+        engine_version=identity.engine_version,
+    )
+
+
+def _requests(counters: RequestCounters | None) -> RequestCounts | None:
+    return None if counters is None else RequestCounts(**counters.model_dump())
 
 
 def _unattainable(decision: DecisionState | None) -> bool | None:

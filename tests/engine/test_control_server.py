@@ -244,12 +244,20 @@ def test_the_kill_file_stops_steering_within_seconds(engine: Engine, tmp_path: P
     assert engine.step() == 2
 
 
+def test_the_state_says_how_k_takes_effect(engine: Engine) -> None:
+    """An n-gram drafter's drafts cost nothing to make, so a shorter K saves their verification only."""
+    steering = engine.state().steering
+    assert steering is not None
+    assert (steering.draft_length, steering.draft_cost) == ("native", "none")
+
+
 def test_an_unsupported_engine_says_why_and_serves_its_state(tmp_path: Path) -> None:
     """The operator shows the reason instead of guessing."""
     facts = engine_facts(unsupported=Unsupported(code="PipelineParallel", message="not measured"))
     engine = start(tmp_path, facts=facts)
     try:
         assert engine.state().unsupported == facts.unsupported
+        assert engine.state().steering is None
         assert engine.put(GOOD) == (409, {"code": "Unsupported", "message": "PipelineParallel: not measured"})
         assert b'turbospec_engine_steered{reason="PipelineParallel"} 0.0' in engine.ask("GET", "/metrics")[1]
     finally:

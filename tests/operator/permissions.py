@@ -12,7 +12,7 @@ Rule = tuple[str, str, tuple[str, ...]]
 RULES: tuple[Rule, ...] = (
     ("turbospec.io", "speculationpolicies", ("list", "watch")),
     ("turbospec.io", "speculationpolicies/status", ("patch",)),
-    ("turbospec.io", "speculationprofiles", ("list", "watch", "create")),
+    ("turbospec.io", "speculationprofiles", ("get", "list", "watch", "create", "update")),
     ("", "pods", ("get", "list")),
     ("", "configmaps", ("create",)),
     ("batch", "jobs", ("list", "create")),
@@ -26,8 +26,10 @@ RULES: tuple[Rule, ...] = (
 CLUSTER_WIDE: tuple[Rule, ...] = (
     ("apiextensions.k8s.io", "customresourcedefinitions", ("list", "watch")),
     ("", "nodes", ("list",)),
+    ("turbospec.io", "clusterspeculationprofiles", ("list",)),
 )
-"""What kopf needs beside them to watch all namespaces, and what finding a node for a Job takes."""
+"""What an operator of all namespaces needs beside them: kopf to watch, and the profiles that administrators share;
+finding a node for a Job."""
 
 
 def without(verb: str, resource: str) -> tuple[Rule, ...]:

@@ -55,6 +55,17 @@ PROFILED = Beliefs(level=0.1, part=0.05, deviation=0.03)
 """A profile from the same hardware; interpolated cells are off by about 3% where step times are not linear."""
 GUESSED = Beliefs(level=0.3, part=0.7, deviation=0.2)
 """No profile: a form of step times, scaled to the first steps seen."""
+DOUBT_OF_DEVIATION = 0.5
+"""Share of a profile's doubt that each K has apart; between what PROFILED and GUESSED have (0.6 and 0.3 of a part)."""
+
+
+def doubted(doubt: float) -> Beliefs:
+    """PROFILED, with every part off by a relative standard deviation of ``doubt`` >= 0 besides."""
+    return Beliefs(
+        level=math.hypot(PROFILED.level, doubt),
+        part=math.hypot(PROFILED.part, doubt),
+        deviation=math.hypot(PROFILED.deviation, DOUBT_OF_DEVIATION * doubt),
+    )
 
 
 class LatencyBias:
@@ -68,10 +79,12 @@ class LatencyBias:
     Bounded to [0.5, 2] against a profile (``cold`` has none): beyond, ``off_profile`` says so.
     """
 
-    def __init__(self, draft_tokens: Sequence[int], *, cold: bool = False) -> None:
+    def __init__(self, draft_tokens: Sequence[int], *, cold: bool = False, doubt: float = 0.0) -> None:
+        """``doubt`` is that of the profile (``LatencyModel``)."""
         self.draft_tokens = tuple(draft_tokens)
         self.cold = cold
-        self._beliefs = GUESSED if cold else PROFILED
+        self._doubt = doubt
+        self._beliefs = GUESSED if cold else doubted(doubt)
         self._index = {k: PARTS + i for i, k in enumerate(self.draft_tokens)}
         size = PARTS + len(self.draft_tokens)
         self._mean = np.zeros(size)
@@ -197,6 +210,7 @@ class LatencyBias:
         return {
             "draft_tokens": list(self.draft_tokens),
             "cold": self.cold,
+            "doubt": self._doubt,
             "mean": self._mean.tolist(),
             "covariance": self._covariance.tolist(),
             "step_noise": self._step_noise,
@@ -211,7 +225,7 @@ class LatencyBias:
     @classmethod
     def restore(cls, saved: dict[str, Any]) -> "LatencyBias":
         """The filter that ``save`` described. Raises ValueError for values that are not finite or do not fit."""
-        made = cls(saved["draft_tokens"], cold=saved["cold"])
+        made = cls(saved["draft_tokens"], cold=saved["cold"], doubt=saved["doubt"])
         mean, covariance = np.array(saved["mean"], dtype=np.float64), np.array(saved["covariance"], dtype=np.float64)
         if mean.shape != made._mean.shape or covariance.shape != made._covariance.shape:
             raise ValueError("saved step-time corrections are not those of these draft lengths")

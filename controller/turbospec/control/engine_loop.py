@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from turbospec.control.acceptance import AcceptanceEstimator, PositionEstimate
@@ -211,7 +212,7 @@ class EngineLoop:
         return regular
 
     def _made(self, settings: LoopSettings, model: LatencyModel, bias: LatencyBias | None = None) -> Planner:
-        return Planner(self._limits, settings, model, bias or LatencyBias(settings.allowed))
+        return Planner(self._limits, settings, model, bias or LatencyBias(settings.allowed, doubt=model.doubt))
 
     def _learn(self) -> None:
         """Take in the steps since the last time; look whether another table or a probe is due."""
@@ -257,7 +258,7 @@ class EngineLoop:
         self._estimates_known = estimates[0].acceptance is not None
         self._passed += passed
         # One piece of work per step: none of them is held up for all.
-        self._next = self._rebuild if changed or self._moved(estimates, planner) else self._look
+        self._next = partial(self._rebuild, estimates) if changed or self._moved(estimates, planner) else self._look
 
     def _moved(self, estimates: tuple[PositionEstimate, ...], planner: Planner) -> bool:
         """Whether what the table was made from has changed by enough."""
@@ -280,7 +281,8 @@ class EngineLoop:
         rate = batch * tokens / view.seconds[view.current]
         self._burst = self._prober.consider(options(view), batch=batch, seconds=passed, tokens_per_second=rate)
 
-    def _rebuild(self) -> None:
+    def _rebuild(self, estimates: tuple[PositionEstimate, ...] | None = None) -> None:
+        """``estimates``: where they are known already."""
         settings = self._settings
         if settings is None:
             return
@@ -295,9 +297,8 @@ class EngineLoop:
             known = self._plan.situation
             situation = self._monitor.situation(settings.latency, self._planner.per_prefill_token, known)
             self._planned = self._monitor.batches(self._limits.max_num_seqs)
-            self._install(
-                self._planner.plan(self._estimator.estimate(), situation, self._plan, self._startup, self._planned)
-            )
+            estimates = estimates or self._estimator.estimate()
+            self._install(self._planner.plan(estimates, situation, self._plan, self._startup, self._planned))
             self._next = self._look
 
     def _install(self, plan: Plan) -> None:

@@ -14,6 +14,7 @@ from turbospec.wire.engine_state import (
     PositionEstimate,
     PredictedGoodput,
     ProbingState,
+    SteeringState,
 )
 
 
@@ -27,6 +28,7 @@ def engine_state(runtime: EngineRuntime, controller: DocumentController) -> Engi
         profile_key=facts.identity.key(),
         limits=facts.limits,
         unsupported=runtime.unsupported(),
+        steering=_steering(runtime),
         applied=controller.applied(),
         table=table_rows(runtime.table()),
         load=_load(runtime),
@@ -35,12 +37,20 @@ def engine_state(runtime: EngineRuntime, controller: DocumentController) -> Engi
             for one in runtime.estimates()
         ],
         counters=_counters(runtime, controller),
+        requests=runtime.requests.counters(),
         decision=_decision(runtime),
         latency_bias=loop.bias() if loop is not None else None,
         off_profile=loop.off_profile() if loop is not None else False,
         probing=_probing(runtime),
         uptime_seconds=time.monotonic() - runtime.started,
     )
+
+
+def _steering(runtime: EngineRuntime) -> SteeringState | None:
+    steering = runtime.facts.steering
+    if steering is None:
+        return None
+    return SteeringState(draft_length=steering.length.value, draft_cost=steering.draft_cost.value)
 
 
 def _load(runtime: EngineRuntime) -> EngineLoad:

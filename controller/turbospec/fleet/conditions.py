@@ -32,7 +32,7 @@ _BY_URGENCY = (
 )
 """Which of several reasons a condition shows: first what waits for a person, then what passes by itself."""
 
-_PROFILED_STATUS = {ProfileReason.READY: "True", ProfileReason.NOT_NEEDED: "Unknown"}
+_PROFILED_STATUS = {ProfileReason.READY: "True", ProfileReason.STALE: "True", ProfileReason.NOT_NEEDED: "Unknown"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,15 @@ from turbospec.fleet.engines import EngineRound, EngineSituation, decide_engine
 from turbospec.fleet.events import events
 from turbospec.fleet.job_situation import JobSituation
 from turbospec.fleet.job_times import look
+from turbospec.fleet.load import LoadSituation, forget_load, observe_load
+from turbospec.fleet.load_memory import LoadKey, LoadMemory
 from turbospec.fleet.matching import Governance, govern, seniority
 from turbospec.fleet.memory import EngineMemory, FleetMemory, PolicyMemory, PoolMemory, request_key
 from turbospec.fleet.pooling import Pools
 from turbospec.fleet.profiles import FittingProfile, ProfileKey, fitting_profiles
 from turbospec.fleet.profiling import Candidate, ProfileStanding, plan_profiling
+from turbospec.fleet.reuse import with_stand_ins
+from turbospec.fleet.scaling import scale_target
 from turbospec.fleet.settling import scaling_owners
 from turbospec.fleet.snapshot import FleetSnapshot, PodView, PolicyView
 from turbospec.fleet.standing import EngineStanding, allowed_draft_tokens, last_report, obstacle
@@ -37,33 +41,39 @@ def decide(snapshot: FleetSnapshot, memory: FleetMemory) -> tuple[tuple[Effect, 
     now = snapshot.now_seconds
     policies = sorted(snapshot.policies, key=seniority)
     governance = govern(policies, snapshot.pods)
-    profiles = fitting_profiles(snapshot.profiles)
     candidates = _candidates(policies, governance, memory, now)
+    profiles = fitting_profiles(snapshot.profiles, _places(governance, candidates.values()))
     sights = look(snapshot.jobs, memory.jobs, now)
     jobs = JobSituation(
         snapshot.jobs, memory.requested, now, sights, snapshot.obstacles, scaling_owners(snapshot.pods, now)
     )
     plan = plan_profiling(candidates.values(), profiles, jobs)
+    profiles, standings = with_stand_ins(snapshot.profiles, candidates.values(), profiles, plan.standings)
     requests = [*_runtimes(policies, memory, now), *plan.effects]
     pushes: list[PushControl] = []
     reports: list[Effect] = []
     engines: dict[str, EngineMemory] = {}
     pool_memories: dict[tuple[str, str], PoolMemory] = {}
     written: dict[str, PolicyMemory] = {}
+    loads: dict[LoadKey, LoadMemory] = {}
     for policy in policies:
         governed = governance.pods.get(policy.uid, ())
         pools = pooling.pools_of(policy, governed, memory.pools, now)
         pool_memories.update(pooling.remember(policy, pools, memory.pools, now))
-        fleet = _Fleet(policy, profiles, plan.standings, pools, now)
+        targets = {pod.uid: scale_target(pod) for pod in governed}
+        loads |= observe_load(LoadSituation(policy, governed, targets, profiles, pools, now), memory.loads)
+        fleet = _Fleet(policy, profiles, standings, pools, now)
         rounds = [_engine_round(fleet, pod, candidates.get(pod.uid), memory.engines.get(pod.uid)) for pod in governed]
         for outcome in rounds:
             pushes.extend(outcome.pushes)
             if outcome.memory is not None:
                 engines[outcome.standing.pod.uid] = outcome.memory
-        findings = _findings(snapshot, policy, [outcome.standing for outcome in rounds], plan.standings, governance)
+        findings = _findings(snapshot, policy, [outcome.standing for outcome in rounds], standings, governance)
         effects, written[policy.uid] = _report(findings, memory.policies.get(policy.uid), now)
         reports.extend(effects)
-    remembered = FleetMemory(engines, pool_memories, written, _requested(memory, requests, now), sights)
+    unseen = {key: entry for key, entry in memory.loads.items() if key not in loads}
+    loads |= forget_load(unseen, now)
+    remembered = FleetMemory(engines, pool_memories, written, _requested(memory, requests, now), loads, sights)
     return (*requests, *pushes, *reports), remembered
 
 
@@ -91,6 +101,14 @@ def _candidates(
                 if allowed:
                     found[pod.uid] = Candidate(policy, pod, report, allowed)
     return found
+
+
+def _places(governance: Governance, candidates: Iterable[Candidate]) -> set[ProfileKey]:
+    """Where a profile may be looked up: for engines to control, and for what the others are capable of."""
+    reporting = {
+        (pod.namespace, pod.report.profile_key) for pods in governance.pods.values() for pod in pods if pod.report
+    }
+    return reporting | {candidate.place for candidate in candidates}
 
 
 def _runtimes(policies: Iterable[PolicyView], memory: FleetMemory, now: float) -> list[EnsureRuntime]:

@@ -79,11 +79,12 @@ class CreateProfilingJob:
 
 @dataclass(frozen=True, slots=True)
 class HarvestProfile:
-    """Write the Job's result as a SpeculationProfile."""
+    """Write the Job's result as a SpeculationProfile; ``replaces``: also where one of that name is there."""
 
     namespace: str
     job: str
     profile: str
+    replaces: bool = False
 
 
 @dataclass(frozen=True, slots=True)

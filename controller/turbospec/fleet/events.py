@@ -12,6 +12,7 @@ _NORMAL_REASONS = frozenset(
         "NotNeeded",
         "Paused",
         "Pending",
+        "ProfileProvisional",
         "ProfilingInProgress",
         "ProfilingPending",
     }

@@ -18,6 +18,7 @@ from turbospec.fleet.effects import (
     TableRange,
 )
 from turbospec.fleet.job_times import JobName, JobSight
+from turbospec.fleet.load_memory import LoadKey, LoadMemory
 from turbospec.fleet.snapshot import EngineReport
 
 
@@ -100,13 +101,15 @@ class FleetMemory:
     """Empty at the start of the operator. ``engines`` is keyed by pod uid, ``policies`` by policy uid.
 
     ``requested`` holds when a Job, a harvest or a runtime was last asked for, keyed by ``(effect, namespace, name)``:
-    a slow cache is not answered with the same request every round. ``jobs`` is when profiling Jobs were seen to end.
+    a slow cache is not answered with the same request every round. ``loads`` are the load signals, and what they were
+    made of. ``jobs`` is when profiling Jobs were seen to end.
     """
 
     engines: Mapping[str, EngineMemory] = field(default_factory=dict)
     pools: Mapping[tuple[str, str], PoolMemory] = field(default_factory=dict)
     policies: Mapping[str, PolicyMemory] = field(default_factory=dict)
     requested: Mapping[tuple[str, str, str], float] = field(default_factory=dict)
+    loads: Mapping[LoadKey, LoadMemory] = field(default_factory=dict)
     jobs: Mapping[JobName, JobSight] = field(default_factory=dict)
 
 

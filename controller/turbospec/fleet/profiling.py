@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from turbospec.fleet import aging
 from turbospec.fleet.effects import CreateProfilingJob, HarvestProfile
 from turbospec.fleet.job_queue import Want
 from turbospec.fleet.job_situation import REQUEST_PAUSE_SECONDS, JobSituation
@@ -37,8 +38,15 @@ class ProfileReason(StrEnum):
     BLOCKED = "ProfilingBlocked"
     IN_PROGRESS = "ProfilingInProgress"
     PENDING = "ProfilingPending"
+    PROVISIONAL = "ProfileProvisional"
+    STALE = "ProfileStale"
     READY = "ProfileReady"
     NOT_NEEDED = "NotNeeded"
+
+    @property
+    def usable(self) -> bool:
+        """Whether engines are given a profile's model."""
+        return self in (ProfileReason.PROVISIONAL, ProfileReason.STALE, ProfileReason.READY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +108,8 @@ def plan_profiling(
     """Decide Jobs and harvests. ``candidates`` come oldest policy first.
 
     A Job is wanted for a key without any profile, even an invalid one (whoever edited it must decide), by a policy that
-    is not paused, has source Job, and leaves more than one K to choose from.
+    is not paused, has source Job, and leaves more than one K to choose from. So too for a key whose profile has
+    outlived such a policy's maximum age.
     """
     by_place: dict[ProfileKey, list[Candidate]] = {}
     for candidate in candidates:
@@ -110,18 +119,27 @@ def plan_profiling(
     shared: dict[ProfileKey, ProfileStanding] = {}
     for place, members in sorted(by_place.items()):
         wanting = [member for member in members if _wants_job(member)]
-        if place in profiles:
-            shared[place] = _standing_of(profiles[place])
+        profile, all_jobs = profiles.get(place), situation.of(place)
+        overdue = [member for member in wanting if aging.outlived(profile, member.policy, situation.now_seconds)]
+        if profile is not None and not overdue:
+            shared[place] = _standing_of(profile)
         elif wanting:
-            effect, shared[place] = _advance(place, wanting, situation)
+            newer = aging.since(profile, all_jobs)
+            effect, standing = _advance(place, overdue or wanting, newer, situation)
+            if profile is not None:
+                effect = aging.again(effect, all_jobs)
+                why = aging.message(profile, standing.message, situation.now_seconds)
+                standing = ProfileStanding(ProfileReason.STALE, why, profile.name)
+            shared[place] = standing
             if isinstance(effect, CreateProfilingJob):
-                wants[place] = Want(effect, wanting[0].policy.max_concurrent_nodes)
+                wants[place] = Want(effect, (overdue or wanting)[0].policy.max_concurrent_nodes)
             elif effect is not None and situation.may_request(effect):
                 harvests.append(effect)
     # A Job that was asked for a moment ago counts as a busy node; it is neither asked for again nor made to wait.
     fresh = {place: want for place, want in wants.items() if situation.may_request(want.job)}
     jobs = situation.next_jobs(list(fresh.values()))
-    shared |= {place: _in_the_queue(want) for place, want in fresh.items() if want.job not in jobs}
+    waiting = {place: want for place, want in fresh.items() if want.job not in jobs}
+    shared |= {place: _in_the_queue(want, shared[place]) for place, want in waiting.items()}
     return ProfilingPlan((*jobs, *harvests), _standings(by_place, profiles, shared))
 
 
@@ -173,11 +191,10 @@ def _without_job(member: Candidate) -> ProfileStanding:
 
 
 def _advance(
-    place: ProfileKey, wanting: list[Candidate], situation: JobSituation
+    place: ProfileKey, wanting: list[Candidate], jobs: list[JobView], situation: JobSituation
 ) -> tuple[CreateProfilingJob | HarvestProfile | None, ProfileStanding]:
     """The next act for a key without a profile. A new attempt needs every earlier Job of the key to have ended."""
     namespace, key = place
-    jobs = situation.of(place)
     for job in jobs:
         if job.phase is JobPhase.SUCCEEDED and job.harvestable:
             harvest = HarvestProfile(namespace, job.name, profile_name(key))
@@ -207,10 +224,10 @@ def _advance(
 def _running(job: JobView) -> ProfileStanding:
     unchecked = f" It was made without a look at its node's room: the operator may not {job.unchecked}."
     note = unchecked if job.unchecked else ""
+    watch = f"kubectl turbospec profile watch -n {job.namespace}"
     if job.waiting:
         return ProfileStanding(ProfileReason.BLOCKED, f"Job {job.name} waits: {job.waiting}{note}")
-    progress = f": {job.progress}" if job.progress else ""
-    return ProfileStanding(ProfileReason.IN_PROGRESS, f"Job {job.name} measures this hardware{progress}.{note}")
+    return ProfileStanding(ProfileReason.IN_PROGRESS, f"Job {job.name} measures this hardware: {watch}.{note}")
 
 
 def _create(
@@ -247,7 +264,9 @@ def _create(
     return job, ProfileStanding(ProfileReason.IN_PROGRESS, f"Job {name} is being created.")
 
 
-def _in_the_queue(want: Want) -> ProfileStanding:
+def _in_the_queue(want: Want, standing: ProfileStanding) -> ProfileStanding:
+    if standing.reason in (ProfileReason.BLOCKED, ProfileReason.STALE):
+        return standing
     message = (
         f"Job {want.job.name} waits for its turn: at most {want.max_concurrent_nodes} nodes measure at the same time "
         "(spec.profiling.maxConcurrentNodes), and namespaces take turns."

@@ -5,6 +5,8 @@ from enum import StrEnum
 
 from turbospec.control.latency import LatencyModel
 from turbospec.control.objective import Objective
+from turbospec.fleet.demand import RequestCounts
+from turbospec.fleet.effects import TableRange
 
 
 class Mode(StrEnum):
@@ -59,6 +61,7 @@ class PolicyView:
     objective: Objective = field(default_factory=Objective)
     capacity: ProfilingCapacity = ProfilingCapacity.EXISTING_NODES
     max_concurrent_nodes: int = 1
+    max_age_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +73,25 @@ class PositionCounts:
 
 
 @dataclass(frozen=True, slots=True)
+class EngineIdentity:
+    """What a profile key is the digest of (``turbospec.wire.identity``); ``engine_arguments`` by name, sorted."""
+
+    hardware: str
+    target: str
+    drafter: str
+    method: str
+    engine_arguments: tuple[tuple[str, str], ...]
+    engine_version: str
+
+
+@dataclass(frozen=True, slots=True)
 class EngineReport:
     """What one engine said of itself (GET /v1/state).
 
     ``applied_overlay`` says that ``applied_id`` is a document with a time to live. ``draft_yield[j]`` is the share of
     the drafts asked for that are longer than j tokens; empty where the engine does not tell. ``unattainable``: whether
-    the engine's own loop found that no K meets the objective, at the last step; None where it did not judge.
+    the engine's own loop found that no K meets the objective, at the last step; None where it did not judge. ``table``
+    is K by batch as now decided. ``requests`` is None where the engine does not count them.
     """
 
     engine_id: str
@@ -98,6 +114,12 @@ class EngineReport:
     applied_overlay: bool = False
     draft_yield: tuple[float | None, ...] = ()
     unattainable: bool | None = None
+    identity: EngineIdentity | None = None
+    table: tuple[TableRange, ...] = ()
+    requests: RequestCounts | None = None
+    max_num_batched_tokens: int = 0
+    kv_cache_tokens: int = 0
+    graph_sizes: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +127,9 @@ class PodView:
     """One pod that some policy selects.
 
     ``report`` is None while the engine cannot be reached; ``unreachable`` says why. ``owner`` is what
-    ``kubectl rollout restart`` takes, for example ``deployment/chat``. ``refusal`` is the engine's answer
-    (``code: message``) to the last document put to it, where it refused that document. ``changed_seconds`` is since
-    when it is terminating, or not Ready; None where it is neither.
+    ``kubectl rollout restart`` takes, for example ``deployment/chat``; ``controller`` is the pod's own owner, of any
+    kind. ``refusal`` is the engine's answer (``code: message``) to the last document put to it, where it refused that
+    document. ``changed_seconds`` is since when it is terminating, or not Ready; None where it is neither.
     """
 
     namespace: str
@@ -124,21 +146,26 @@ class PodView:
     unreachable: str | None = None
     refusal: str | None = None
     changed_seconds: float | None = None
+    controller: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ProfileView:
-    """One SpeculationProfile. ``latency`` is None when its content was refused; ``invalid`` says why.
+    """One SpeculationProfile, or, without a namespace, one ClusterSpeculationProfile, which is for all of them.
 
-    ``coverage``: what of the planned cells was measured, where the profile says it.
+    ``latency`` is None when its content was refused; ``invalid`` says why. ``coverage``: what of the planned cells was
+    measured, where the profile says it. ``identity`` is that of the engine it was measured on, ``measured_seconds``
+    when that was.
     """
 
-    namespace: str
+    namespace: str | None
     name: str
     key: str
     latency: LatencyModel | None
     invalid: str | None = None
     coverage: str | None = None
+    identity: EngineIdentity | None = None
+    measured_seconds: float | None = None
 
 
 class JobPhase(StrEnum):
@@ -166,7 +193,6 @@ class JobView:
     failure: str = ""
     finished_seconds: float | None = None
     attempt: int = 1
-    progress: str = ""
     waiting: str = ""
     node: str | None = None
     unchecked: str = ""

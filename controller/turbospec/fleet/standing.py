@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from turbospec.fleet import objective, pushing
 from turbospec.fleet.documents import Document, DocumentKind, read_id
 from turbospec.fleet.memory import EngineMemory
-from turbospec.fleet.profiling import ProfileReason, ProfileStanding
+from turbospec.fleet.profiling import ProfileStanding
 from turbospec.fleet.snapshot import EngineReport, Mode, PodView, PolicyView
 
 INJECT_LABEL = "turbospec.io/inject"
@@ -77,7 +77,7 @@ def without_news(pod: PodView, report: EngineReport, profiling: ProfileStanding)
     """The standing of an engine that had better keep what it has."""
     kind = read_id(report.applied_id).kind
     controlled = kind in (DocumentKind.LOCAL, DocumentKind.TABLE, DocumentKind.PINNED, DocumentKind.PROBE)
-    if profiling.reason is not ProfileReason.READY:
+    if not profiling.reason.usable:
         message = f"keeps its last document. {profiling.message}"
         return EngineStanding(pod, controlled, profiling.reason, message, profiling.profile)
     message = "keeps its document until there is evidence for a table."
@@ -89,7 +89,7 @@ def towards(
 ) -> EngineStanding:
     """The standing of an engine that should run ``wanted``, before this round's push has had its effect."""
     applied = read_id(report.applied_id).kind
-    no_model = wanted.kind is DocumentKind.WAITING and profiling.reason is not ProfileReason.READY
+    no_model = wanted.kind is DocumentKind.WAITING and not profiling.reason.usable
     if not pushing.in_force(memory, report, wanted) and (not no_model or pod.refusal is not None):
         if pod.refusal is not None:
             message = f"the engine refused its document ({pod.refusal}) and keeps the last good one; it is asked again."

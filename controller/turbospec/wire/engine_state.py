@@ -40,6 +40,16 @@ class Unsupported(LenientModel):
     message: str
 
 
+class SteeringState(LenientModel):
+    """How K takes effect. ``draft_length``: who makes drafts K long, ``native`` (vLLM) or ``trimmed`` (TurboSpec).
+
+    ``draft_cost``: what making them costs, ``scales with K``, ``fixed`` at that of the maximum, or ``none``.
+    """
+
+    draft_length: str
+    draft_cost: str
+
+
 class AppliedControl(LenientModel):
     """The document in force."""
 
@@ -112,6 +122,22 @@ class EngineCounters(LenientModel):
     table_rebuilds: int
 
 
+class RequestCounters(LenientModel):
+    """Requests since the engine started, whatever K was.
+
+    ``arrived`` counts those that came, ``admitted`` those of them that were scheduled at least once: their prompts are
+    ``prompt_tokens``. ``prefill_tokens`` are what steps have computed of prompts: without what the prefix cache had,
+    and again what was preempted. ``output_tokens`` belong to the ``finished`` requests.
+    """
+
+    arrived: int
+    admitted: int
+    prompt_tokens: int
+    prefill_tokens: int
+    finished: int
+    output_tokens: int
+
+
 class EngineState(LenientModel):
     """The whole answer of GET /v1/state."""
 
@@ -121,11 +147,15 @@ class EngineState(LenientModel):
     profile_key: str
     limits: EngineLimits
     unsupported: Unsupported | None = None
+    steering: SteeringState | None = None
+    """None where K cannot be steered, and from runtimes that do not say."""
     applied: AppliedControl | None = None
     table: list[TableRow]
     load: EngineLoad
     acceptance: list[PositionEstimate]
     counters: EngineCounters
+    requests: RequestCounters | None = None
+    """None: this runtime, or this release of vLLM, does not let them be counted."""
     decision: DecisionState | None = None
     latency_bias: float | None = None
     off_profile: bool = False

@@ -7,6 +7,7 @@ from pydantic import ConfigDict, Field
 from turbospec.wire.base import LenientModel, WireModel
 from turbospec.wire.cel import rules
 from turbospec.wire.conditions import Condition
+from turbospec.wire.duration import Duration
 from turbospec.wire.objective import ObjectiveDocument
 from turbospec.wire.profiling_job import ProfilingJobSpec
 
@@ -122,6 +123,13 @@ class ProfilingSpec(WireModel):
             description="Job: measure every new kind of hardware once. Existing: use the SpeculationProfiles there are."
         ),
     ] = "Job"
+    max_age: Annotated[
+        Duration | None,
+        Field(
+            description="Age at which a profile is measured again while it stays in use, for example 30d; counted from "
+            "its provenance.measuredAt, else from its creation. Default: never. With source Existing it has no effect."
+        ),
+    ] = None
     capacity: Annotated[
         Literal["ExistingNodes", "MayProvision"],
         Field(
@@ -175,7 +183,13 @@ class EngineStatus(WireModel):
     draft_tokens: Annotated[int | None, Field(description="K of the last step.")] = None
     batch: Annotated[int | None, Field(description="Requests running.")] = None
     acceptance_percent: Annotated[int | None, Field(description="Acceptance rate of the first draft position.")] = None
-    profile: Annotated[str | None, Field(max_length=253, description="SpeculationProfile in use.")] = None
+    profile: Annotated[
+        str | None,
+        Field(
+            max_length=300,
+            description="SpeculationProfile in use, or clusterspeculationprofile/NAME where it is the cluster's.",
+        ),
+    ] = None
     reason: Annotated[str, Field(max_length=128, description="One word: why it is in this state.")]
     message: Annotated[str, Field(max_length=1024, description="What to know or do.")] = ""
 
@@ -201,7 +215,7 @@ class SpeculationPolicyStatus(LenientModel):
         int | None, Field(description="Pods whose engine runs the document that this policy wants.")
     ] = None
     profile: Annotated[
-        str | None, Field(max_length=253, description="SpeculationProfile in use, or how many where pods differ.")
+        str | None, Field(max_length=300, description="SpeculationProfile in use, or how many where pods differ.")
     ] = None
     draft_tokens: Annotated[
         str | None, Field(max_length=32, description="K in use over the engines: one value or a range like 0-3.")
