@@ -24,6 +24,7 @@ from turbospec_operator.cluster import (
 )
 from turbospec_operator.engines import EngineClient, EngineEndpoint, EngineError
 from turbospec_operator.job_views import Measured
+from turbospec_operator.served_cells import ServedCellsReader
 from turbospec_operator.tokens import engine_token
 
 RESYNC_SECONDS = 10.0
@@ -91,6 +92,7 @@ class Observer:
         self._nodes_listed_at = float("-inf")
         self._cluster_profiles = _Cached()
         self._profile_views: tuple[list[Raw], list[Raw], tuple[ProfileView, ...]] = [], [], ()
+        self._served = ServedCellsReader(engines)
         self.api_proven_at: float | None = None
 
     def expire(self) -> None:
@@ -130,11 +132,14 @@ class Observer:
             if (endpoint := endpoint_of(pod, master_key, self._engine_port)) is not None
         }
         pods = await asyncio.gather(*(self._ask(pod, endpoints, collected, nodes) for pod in raw_pods))
+        cells = await self._served.read(pods, policy_views, endpoints)
         snapshot = FleetSnapshot(
             now_seconds=time.time(),
             epoch=epoch,
             policies=policy_views,
-            pods=tuple(replace(pod, refusal=(refusals or {}).get(pod.uid)) for pod in pods),
+            pods=tuple(
+                replace(pod, refusal=(refusals or {}).get(pod.uid), cells=cells.get(pod.uid, ())) for pod in pods
+            ),
             profiles=profiles,
             jobs=jobs,
             denied=tuple(dict.fromkeys([*collected.denied, *denied])),

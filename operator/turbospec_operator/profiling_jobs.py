@@ -135,5 +135,5 @@ class JobCreator:
             f"The operator may not {error.verb} {error.resource} in {error.where}. Allow it: kubectl create "
             f"rolebinding turbospec-profiling -n {effect.namespace} --{role}=turbospec-profiling "
             f"--serviceaccount={self._installation.service_account} (or add the namespace to the chart's "
-            "jobs.namespaces). Without it, provide a SpeculationProfile and set spec.profiling.source to Existing."
+            "jobs.namespaces). Or set spec.profiling.source to Serving: engines then measure while they serve."
         )

@@ -2,13 +2,15 @@
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 from pydantic import ValidationError
 
 from turbospec.control.draft_length import Reason
 from turbospec.control.latency import InvalidProfileError
+from turbospec.control.region_fit import RegionFit
+from turbospec.control.served_cells import ServedCell
 from turbospec.fleet.demand import RequestCounts
 from turbospec.fleet.effects import TableRange
 from turbospec.fleet.snapshot import (
@@ -25,7 +27,7 @@ from turbospec.fleet.snapshot import (
 )
 from turbospec.wire.control_document import TableRow
 from turbospec.wire.duration import duration_seconds
-from turbospec.wire.engine_state import DecisionState, EngineState, RequestCounters
+from turbospec.wire.engine_state import DecisionState, EngineState, RequestCounters, ServedCells
 from turbospec.wire.identity import ProfileIdentity
 from turbospec.wire.latency import LatencyDocument, to_model
 from turbospec.wire.objective import to_objective
@@ -38,6 +40,9 @@ from turbospec_operator.wording import one_line
 Raw = Mapping[str, Any]
 
 _BY_PREDICTION = frozenset({Reason.HIGHEST_GOODPUT, Reason.HYSTERESIS, Reason.NO_PROFILE, Reason.UNATTAINABLE})
+
+MAX_DRAFT_TOKENS = 64
+"""The largest K that documents can hold."""
 
 
 def policy_spec(raw: Raw) -> SpeculationPolicySpec | str:
@@ -108,6 +113,7 @@ def profile_view(raw: Raw) -> ProfileView:
         coverage=spec.provenance.coverage,
         identity=_identity(spec.identity),
         measured_seconds=seconds(spec.provenance.measured_at) or seconds(meta.get("creationTimestamp")),
+        served=spec.provenance.source == "Serving",
     )
 
 
@@ -196,6 +202,7 @@ def engine_report(state: EngineState, pod: Raw | None = None, node: Raw | None =
         applied_overlay=state.applied.overlay if state.applied else False,
         draft_yield=tuple(each.draft_yield for each in state.acceptance),
         unattainable=_unattainable(state.decision),
+        regions=tuple(RegionFit(one.batch, one.ratio, one.steps, one.off) for one in state.step_time_regions),
         identity=_identity(identity),
         table=tuple(TableRange(row.from_batch, row.to_batch, row.draft_tokens) for row in state.table),
         requests=_requests(state.requests),
@@ -231,6 +238,22 @@ def _draft_tokens(table: Sequence[TableRow], decodes: int) -> int | None:
     """K of the last step with work: what the table in force says of its batch."""
     batch = max(1, decodes)
     return next((row.draft_tokens for row in table if row.from_batch <= batch <= row.to_batch), None)
+
+
+def served_cells(answer: ServedCells) -> tuple[ServedCell, ...]:
+    """The engine's cells in the fleet's terms; fields of newer runtimes are left out, impossible rows too.
+
+    Raises ValueError where a field is missing.
+    """
+    wanted = [answer.fields.index(each.name) for each in fields(ServedCell)]
+    found = []
+    for row in answer.rows:
+        if len(row) != len(answer.fields):
+            raise ValueError(f"a row of {len(row)} values for {len(answer.fields)} fields")
+        batch, context, k, drafted, seconds_, samples, eager = (row[i] for i in wanted)
+        if batch >= 1 and context >= 0 and 0 <= drafted <= k <= MAX_DRAFT_TOKENS and seconds_ > 0 and samples >= 1:
+            found.append(ServedCell(batch, context, int(k), drafted, seconds_, int(samples), bool(eager)))
+    return tuple(found)
 
 
 def seconds(timestamp: object) -> float | None:

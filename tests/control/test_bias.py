@@ -130,8 +130,10 @@ def test_outliers_hardly_move_it() -> None:
 
 
 def test_beyond_a_factor_of_two_it_says_so_and_bends_no_further() -> None:
-    """Then the profile is wrong."""
+    """Then the profile is wrong, and it says so from a third on."""
     bias = LatencyBias(KS)
+    feed(bias, 3, 1.2, 400)
+    assert not bias.off_profile
     feed(bias, 3, 3.0, 400)
     assert bias.off_profile
     assert max(factors(bias)) <= 2.0

@@ -12,7 +12,7 @@ import pytest
 from tests.engine.fakes import engine_facts
 from tests.engine.live import GOOD, Engine, Serving, start, wait_for
 from tests.engine.support import MixedScheduler
-from turbospec.wire.engine_state import StepsPage, Unsupported
+from turbospec.wire.engine_state import ServedCells, StepsPage, Unsupported
 
 
 @pytest.fixture
@@ -40,6 +40,17 @@ def test_a_document_steers_the_next_step_and_shows_in_the_state(engine: Engine) 
     assert state.probing is not None
     assert state.probing.bursts == 0
     assert not state.off_profile
+    assert state.step_time_regions == []
+    cells = ServedCells.model_validate_json(engine.ask("GET", "/v1/cells")[1])
+    assert cells.fields == [
+        "batch",
+        "context_tokens",
+        "draft_tokens",
+        "drafted_per_request",
+        "seconds",
+        "samples",
+        "eager",
+    ]
     page = StepsPage.model_validate_json(engine.ask("GET", "/v1/steps?since=1")[1])
     row = dict(zip(page.fields, page.rows[0], strict=True))
     assert (len(page.rows), row["seq"], row["decided_draft_tokens"], row["verified_draft_tokens"]) == (1, 1, 2, 5)

@@ -4,14 +4,16 @@ from typing import Any
 
 import pytest
 
+from tests.fleet.builders import MODEL
 from tests.operator.samples import IDENTITY, KEY, engine_pod, engine_state, policy, profile_result
 from turbospec.control.draft_length import Reason
 from turbospec.control.objective import Objective
+from turbospec.control.served_cells import ServedCell
 from turbospec.fleet.demand import RequestCounts
-from turbospec.fleet.effects import HarvestProfile, TableRange
+from turbospec.fleet.effects import HarvestProfile, TableRange, WriteServedProfile
 from turbospec.fleet.snapshot import JobPhase, Mode
 from turbospec.profiling.codec import encode, encode_failure
-from turbospec.wire.engine_state import EngineState
+from turbospec.wire.engine_state import EngineState, ServedCells
 from turbospec_operator import manifests, views
 from turbospec_operator.job_views import Measured, job_view
 
@@ -312,3 +314,36 @@ def test_the_controlling_owner_is_named_whatever_its_kind(owners: list[dict[str,
     raw = stored(engine_pod("shop", "chat-1"))
     raw["metadata"]["ownerReferences"] = owners
     assert views.pod_view(raw, None, None).controller == controller
+
+
+def test_measured_regions_of_step_times_are_read() -> None:
+    """Older runtimes say nothing of them."""
+    assert views.engine_report(EngineState.model_validate(engine_state())).regions == ()
+    state = {**engine_state(), "stepTimeRegions": [{"batch": 4, "ratio": 1.9, "steps": 96, "off": True, "new": 1}]}
+    (region,) = views.engine_report(EngineState.model_validate(state)).regions
+    assert (region.batch, region.ratio, region.steps, region.off) == (4, 1.9, 96, True)
+
+
+def test_cells_of_an_engine_are_read_and_impossible_ones_left_out() -> None:
+    """By the names of the fields, so that newer runtimes may add some."""
+    names = ["eager", "batch", "context_tokens", "draft_tokens", "drafted_per_request", "seconds", "samples", "new"]
+    good = [False, 4.5, 300.0, 3, 2.5, 0.02, 30, 1]
+    rows = [good, *([*good[:i], value, *good[i + 1 :]] for i, value in ((1, 0), (3, 65), (4, 4.0), (5, 0.0), (6, 0)))]
+    (cell,) = views.served_cells(ServedCells(fields=names, rows=rows))
+    assert cell == ServedCell(4.5, 300.0, 3, 2.5, 0.02, 30, eager=False)
+    with pytest.raises(ValueError, match="seconds"):
+        views.served_cells(ServedCells(fields=[name for name in names if name != "seconds"], rows=[]))
+
+
+def test_a_grown_profile_is_marked_and_read_back() -> None:
+    """Key and identity are the engine's, the source is serving."""
+    identity = views.engine_report(EngineState.model_validate(engine_state())).identity
+    assert identity is not None
+    effect = WriteServedProfile("shop", f"serving-{KEY}", KEY, "chat-0", MODEL, "grown while serving: 4 points")
+    raw = manifests.served_profile(effect, identity, 1_700_000_000.0)
+    assert raw["spec"]["provenance"]["source"] == "Serving"
+    assert raw["spec"]["identity"] == IDENTITY.model_dump(by_alias=True)
+    view = views.profile_view(stored(raw))
+    assert (view.key, view.served, view.invalid) == (KEY, True, None)
+    assert (view.coverage, view.measured_seconds) == ("grown while serving: 4 points", 1_700_000_000.0)
+    assert not views.profile_view(stored(profile())).served

@@ -9,6 +9,7 @@ import numpy as np
 
 from turbospec.control.latency_fit import Floats
 from turbospec.control.latency_modes import COMPONENTS
+from turbospec.control.region_fit import RegionMonitor
 
 PARTS = len(COMPONENTS)
 BOUND = 2.0
@@ -76,7 +77,8 @@ class LatencyBias:
     or drafts move one of them, and what is learnt at one batch and K holds at others as far as their parts agree. What
     cannot be told apart at the K and batches visited stays uncertain (``spread``), which is what probes are for.
 
-    Bounded to [0.5, 2] against a profile (``cold`` has none): beyond, ``off_profile`` says so.
+    Corrections are bounded to [0.5, 2] against a profile (``cold`` has none). ``fit`` says whether it needs so much of
+    them that the profile is not of this engine.
     """
 
     def __init__(self, draft_tokens: Sequence[int], *, cold: bool = False, doubt: float = 0.0) -> None:
@@ -101,6 +103,8 @@ class LatencyBias:
         self._last: int | None = None
         self.jumps = 0
         """Sudden changes of step time since the start."""
+        self.fit = RegionMonitor()
+        """Measured over predicted by region, without any correction; not saved, for it is known again in seconds."""
         self._level = 1.0
 
     def observe(self, draft_tokens: int, batch: float, shares: Sequence[float], ratios: Sequence[float]) -> None:
@@ -109,6 +113,7 @@ class LatencyBias:
         i = self._index.get(draft_tokens)
         if i is None or not ratios:
             return
+        self.fit.observe(batch, ratios)
         self._advance(len(ratios), batch)
         row = np.zeros(len(self._mean))
         row[:PARTS] = shares
@@ -198,12 +203,12 @@ class LatencyBias:
     @property
     def suspicious(self) -> bool:
         """A block missed by more than noise explains: the next one at its K tells whether something has changed."""
-        return bool(self._missed)
+        return bool(self._missed) or (self.fit.doubtful and not self.cold)
 
     @property
     def off_profile(self) -> bool:
-        """The engine is off its profile by a factor of two or more: it must be profiled again."""
-        return not self.cold and not 1.0 / BOUND < self._level < BOUND
+        """The engine's step times are not those of its profile: it must be measured again."""
+        return self.fit.off and not self.cold
 
     def save(self) -> dict[str, Any]:
         """All that was learnt, as plain lists and numbers."""

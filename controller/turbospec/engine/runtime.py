@@ -8,6 +8,7 @@ from typing import Any
 from turbospec.control.acceptance import PositionEstimate
 from turbospec.control.engine_loop import EngineLoop, LoopLimits, LoopSettings
 from turbospec.control.probing import ProbeReport
+from turbospec.control.served_cells import ServedCell
 from turbospec.control.step import StepComposition, StepRecord
 from turbospec.engine.composition import CompositionReader
 from turbospec.engine.environment import logger
@@ -206,6 +207,13 @@ class EngineRuntime:
             return ()
         with self._loop_lock:
             return self.loop.estimates()
+
+    def cells(self) -> tuple[ServedCell, ...]:
+        """Step times by cell, as traffic has visited them; empty where K is never steered."""
+        if self.loop is None:
+            return ()
+        with self._loop_lock:
+            return self.loop.cells()
 
     def probe_report(self) -> ProbeReport | None:
         """What probing has cost; None where K is never steered."""

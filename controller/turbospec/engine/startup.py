@@ -22,7 +22,7 @@ from turbospec.engine.methods import Steering, installed_probe, model_runner, st
 from turbospec.engine.metrics import metrics_registry, metrics_text
 from turbospec.engine.runtime import EngineFacts, EngineRuntime
 from turbospec.engine.speculators import SpeculatorProbe
-from turbospec.engine.state import engine_state
+from turbospec.engine.state import engine_state, served_cells
 from turbospec.wire.engine_state import EngineInfo, EngineLimits, Unsupported
 
 HOUSEKEEPING_SECONDS = 1.0
@@ -168,6 +168,7 @@ def _control_server(
         put=controller.put,
         refused=controller.refused,
         steps=runtime.ring.page,
+        cells=lambda: served_cells(runtime),
         metrics=lambda: metrics_text(registry),
     )
     return ControlServer(

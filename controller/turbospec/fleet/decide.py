@@ -1,9 +1,9 @@
 """One round of the fleet loop: from what was observed to what is to be done."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from turbospec.fleet import pooling, status
+from turbospec.fleet import drift, pooling, status
 from turbospec.fleet.conditions import PolicyFindings
 from turbospec.fleet.effects import CreateProfilingJob, Effect, EnsureRuntime, HarvestProfile, PushControl
 from turbospec.fleet.engines import EngineRound, EngineSituation, decide_engine
@@ -19,6 +19,7 @@ from turbospec.fleet.profiles import FittingProfile, ProfileKey, fitting_profile
 from turbospec.fleet.profiling import Candidate, ProfileStanding, plan_profiling
 from turbospec.fleet.reuse import with_stand_ins
 from turbospec.fleet.scaling import scale_target
+from turbospec.fleet.serving_profile import plan_served
 from turbospec.fleet.settling import scaling_owners
 from turbospec.fleet.snapshot import FleetSnapshot, PodView, PolicyView
 from turbospec.fleet.standing import EngineStanding, allowed_draft_tokens, last_report, obstacle
@@ -43,12 +44,20 @@ def decide(snapshot: FleetSnapshot, memory: FleetMemory) -> tuple[tuple[Effect, 
     governance = govern(policies, snapshot.pods)
     candidates = _candidates(policies, governance, memory, now)
     profiles = fitting_profiles(snapshot.profiles, _places(governance, candidates.values()))
+    agreement = drift.judge(candidates.values(), profiles, memory.drift, now)
     sights = look(snapshot.jobs, memory.jobs, now)
     jobs = JobSituation(
-        snapshot.jobs, memory.requested, now, sights, snapshot.obstacles, scaling_owners(snapshot.pods, now)
+        snapshot.jobs,
+        memory.requested,
+        now,
+        sights,
+        snapshot.obstacles,
+        scaling=scaling_owners(snapshot.pods, now),
+        drifted=agreement.drifted,
     )
     plan = plan_profiling(candidates.values(), profiles, jobs)
     profiles, standings = with_stand_ins(snapshot.profiles, candidates.values(), profiles, plan.standings)
+    grown, served = plan_served(candidates.values(), profiles, memory.served, now)
     requests = [*_runtimes(policies, memory, now), *plan.effects]
     pushes: list[PushControl] = []
     reports: list[Effect] = []
@@ -68,13 +77,17 @@ def decide(snapshot: FleetSnapshot, memory: FleetMemory) -> tuple[tuple[Effect, 
             pushes.extend(outcome.pushes)
             if outcome.memory is not None:
                 engines[outcome.standing.pod.uid] = outcome.memory
-        findings = _findings(snapshot, policy, [outcome.standing for outcome in rounds], standings, governance)
+        engine_standings = [agreement.mark(outcome.standing) for outcome in rounds]
+        findings = _findings(snapshot, policy, engine_standings, standings, governance)
+        findings = replace(findings, drift=agreement.of(policy.uid))
         effects, written[policy.uid] = _report(findings, memory.policies.get(policy.uid), now)
         reports.extend(effects)
     unseen = {key: entry for key, entry in memory.loads.items() if key not in loads}
     loads |= forget_load(unseen, now)
-    remembered = FleetMemory(engines, pool_memories, written, _requested(memory, requests, now), loads, sights)
-    return (*requests, *pushes, *reports), remembered
+    reports.extend(agreement.events)
+    requested = _requested(memory, requests, now)
+    remembered = FleetMemory(engines, pool_memories, written, requested, loads, agreement.memory, served, sights)
+    return (*requests, *grown, *pushes, *reports), remembered
 
 
 @dataclass(frozen=True, slots=True)

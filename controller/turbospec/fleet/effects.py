@@ -88,6 +88,19 @@ class HarvestProfile:
 
 
 @dataclass(frozen=True, slots=True)
+class WriteServedProfile:
+    """Write what engines measured while serving as a SpeculationProfile, over one of this name. ``pod`` tells whose
+    identity it has."""
+
+    namespace: str
+    name: str
+    key: str
+    pod: str
+    model: LatencyModel
+    coverage: str
+
+
+@dataclass(frozen=True, slots=True)
 class ConditionValue:
     """A condition without its times; the adapter keeps lastTransitionTime."""
 
@@ -130,7 +143,7 @@ class SetPolicyStatus:
 
 @dataclass(frozen=True, slots=True)
 class EmitEvent:
-    """A Kubernetes event on a policy; decided on changes only."""
+    """A Kubernetes event on a policy, or on the pod of one of its engines; decided on changes only."""
 
     namespace: str
     policy: str
@@ -138,6 +151,9 @@ class EmitEvent:
     type: str
     reason: str
     message: str
+    regarding: EngineAddress | None = None
 
 
-Effect = PushControl | EnsureRuntime | CreateProfilingJob | HarvestProfile | SetPolicyStatus | EmitEvent
+Effect = (
+    PushControl | EnsureRuntime | CreateProfilingJob | HarvestProfile | WriteServedProfile | SetPolicyStatus | EmitEvent
+)

@@ -14,7 +14,9 @@ _NORMAL_REASONS = frozenset(
         "Pending",
         "ProfileProvisional",
         "ProfilingInProgress",
+        "ProfileGrowing",
         "ProfilingPending",
+        "StepTimesInDoubt",
     }
 )
 """Conditions that are not True for reasons that need nobody."""

@@ -18,7 +18,8 @@ REQUEST_PAUSE_SECONDS = 30.0
 @dataclass(frozen=True, slots=True)
 class JobSituation:
     """What Jobs are decided on. ``requested`` and ``sights`` are of the ``FleetMemory``, ``obstacles`` met by the last
-    tries to create; the pods of the ``scaling`` owners are starting or ending."""
+    tries to create. The pods of the ``scaling`` owners are starting or ending; the engines of the ``drifted`` keys take
+    other times than their profile says."""
 
     jobs: tuple[JobView, ...]
     requested: Mapping[tuple[str, str, str], float]
@@ -26,6 +27,7 @@ class JobSituation:
     sights: Mapping[JobName, JobSight] = field(default_factory=dict)
     obstacles: tuple[JobObstacle, ...] = ()
     scaling: frozenset[Owner] = frozenset()
+    drifted: frozenset[ProfileKey] = frozenset()
 
     def of(self, place: ProfileKey) -> list[JobView]:
         """The Jobs of a key, by attempt."""

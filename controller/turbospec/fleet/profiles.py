@@ -12,6 +12,7 @@ ProfileKey = tuple[str, str]
 """Namespace and profile key."""
 
 _NAME_PREFIX = "profile-"
+_SERVED_PREFIX = "serving-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,7 @@ class FittingProfile:
     invalid: str | None
     coverage: str | None = None
     measured_seconds: float | None = None
+    served: bool = False
 
 
 def profile_name(key: str) -> str:
@@ -34,11 +36,16 @@ def profile_name(key: str) -> str:
     return f"{_NAME_PREFIX}{key}"
 
 
+def served_profile_name(key: str) -> str:
+    """The name of the profile that grows for this key while engines serve: never that of a measured one."""
+    return f"{_SERVED_PREFIX}{key}"
+
+
 def fitting_profiles(
     profiles: Iterable[ProfileView], places: Iterable[ProfileKey]
 ) -> Mapping[ProfileKey, FittingProfile]:
-    """The profile of every place that has one. Of several, valid ones come first, then those of the namespace itself,
-    then the operator's own name.
+    """The profile of every place that has one. Of several, valid ones come first, then those that were measured and not
+    grown while serving, then those of the namespace itself, then the operator's own name.
 
     A profile whose name the operator gave for another key than it holds is that key's profile, edited to nonsense. A
     cluster's profile that was refused is as good as none: only an administrator could correct it, and a namespace can
@@ -53,7 +60,7 @@ def fitting_profiles(
     found: dict[ProfileKey, FittingProfile] = {}
     for namespace, key in places:
         own, shared = best.get((namespace, key)), best.get((None, key))
-        if shared is not None and shared.latency is not None and (own is None or own.latency is None):
+        if shared is not None and shared.latency is not None and (own is None or own.latency is None or own.served):
             own = shared
         if own is not None:
             found[namespace, key] = fitting(own)
@@ -68,8 +75,8 @@ def _claims(view: ProfileView) -> tuple[ProfileView, ...]:
     return (view, replace(view, key=named_for, latency=None, invalid=why))
 
 
-def _preference(view: ProfileView) -> tuple[bool, bool, str]:
-    return (view.latency is None, view.name != profile_name(view.key), view.name)
+def _preference(view: ProfileView) -> tuple[bool, bool, bool, str]:
+    return (view.latency is None, view.served, view.name != profile_name(view.key), view.name)
 
 
 def reference(view: ProfileView) -> str:
@@ -82,7 +89,13 @@ def fitting(view: ProfileView) -> FittingProfile:
     if view.latency is None:
         return FittingProfile(view.name, None, "", view.invalid or "its content was refused")
     return FittingProfile(
-        reference(view), view.latency, _model_digest(view.latency), None, view.coverage, view.measured_seconds
+        reference(view),
+        view.latency,
+        _model_digest(view.latency),
+        None,
+        view.coverage,
+        view.measured_seconds,
+        view.served,
     )
 
 

@@ -28,6 +28,11 @@ MAX_RETRY_SECONDS = 3600.0
 Most failures last (memory, arguments) until somebody corrects what cannot be seen from here; nobody should have to
 remember to tell us then. A finished Job must be kept for longer than this: the newest one says which attempt it was."""
 
+GROWING = (
+    "no profile yet: engines learn their step times while serving, and a profile is written when they have seen K = 0, "
+    "another K and four points of batch and context."
+)
+
 
 class ProfileReason(StrEnum):
     """How the profile of one key stands, as condition reasons, the most urgent first."""
@@ -38,6 +43,7 @@ class ProfileReason(StrEnum):
     BLOCKED = "ProfilingBlocked"
     IN_PROGRESS = "ProfilingInProgress"
     PENDING = "ProfilingPending"
+    GROWING = "ProfileGrowing"
     PROVISIONAL = "ProfileProvisional"
     STALE = "ProfileStale"
     READY = "ProfileReady"
@@ -109,7 +115,7 @@ def plan_profiling(
 
     A Job is wanted for a key without any profile, even an invalid one (whoever edited it must decide), by a policy that
     is not paused, has source Job, and leaves more than one K to choose from. So too for a key whose profile has
-    outlived such a policy's maximum age.
+    outlived such a policy's maximum age, or is among those that have ``drifted``.
     """
     by_place: dict[ProfileKey, list[Candidate]] = {}
     for candidate in candidates:
@@ -120,7 +126,8 @@ def plan_profiling(
     for place, members in sorted(by_place.items()):
         wanting = [member for member in members if _wants_job(member)]
         profile, all_jobs = profiles.get(place), situation.of(place)
-        overdue = [member for member in wanting if aging.outlived(profile, member.policy, situation.now_seconds)]
+        gone_off, now = place in situation.drifted, situation.now_seconds
+        overdue = [one for one in wanting if gone_off or aging.outlived(profile, one.policy, now)]
         if profile is not None and not overdue:
             shared[place] = _standing_of(profile)
         elif wanting:
@@ -128,7 +135,7 @@ def plan_profiling(
             effect, standing = _advance(place, overdue or wanting, newer, situation)
             if profile is not None:
                 effect = aging.again(effect, all_jobs)
-                why = aging.message(profile, standing.message, situation.now_seconds)
+                why = aging.message(profile, standing.message, now, drifted=gone_off)
                 standing = ProfileStanding(ProfileReason.STALE, why, profile.name)
             shared[place] = standing
             if isinstance(effect, CreateProfilingJob):
@@ -183,9 +190,11 @@ def _without_job(member: Candidate) -> ProfileStanding:
         return ProfileStanding(ProfileReason.NOT_NEEDED, f"K={member.allowed[0]} is pinned, so no profile is needed.")
     if member.policy.mode is Mode.PAUSED:
         return ProfileStanding(ProfileReason.PENDING, "no profile yet; none is measured while the policy is paused.")
+    if member.policy.profile_source is ProfileSource.SERVING:
+        return ProfileStanding(ProfileReason.GROWING, GROWING)
     message = (
         f"no SpeculationProfile with key {member.key} in namespace {member.pod.namespace}. Create one, "
-        "or set spec.profiling.source to Job to have it measured."
+        "or set spec.profiling.source to Job to have it measured, or to Serving to let it grow."
     )
     return ProfileStanding(ProfileReason.MISSING, message)
 

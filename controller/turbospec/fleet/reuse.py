@@ -35,7 +35,7 @@ UNRECORDED = 0.10
 """The same for an argument that only one of the two states: another version of our runtime wrote its identity."""
 
 _RELEASE = re.compile(r"v?(\d+)\.(\d+)(?:\.(\d+))?")
-_REPLACED = frozenset({ProfileReason.MISSING, ProfileReason.IN_PROGRESS, ProfileReason.PENDING})
+_REPLACED = frozenset({ProfileReason.MISSING, ProfileReason.IN_PROGRESS, ProfileReason.PENDING, ProfileReason.GROWING})
 
 
 class Difference(NamedTuple):

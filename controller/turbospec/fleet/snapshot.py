@@ -5,6 +5,8 @@ from enum import StrEnum
 
 from turbospec.control.latency import LatencyModel
 from turbospec.control.objective import Objective
+from turbospec.control.region_fit import RegionFit
+from turbospec.control.served_cells import ServedCell
 from turbospec.fleet.demand import RequestCounts
 from turbospec.fleet.effects import TableRange
 
@@ -21,6 +23,7 @@ class ProfileSource(StrEnum):
     """SpeculationPolicy.spec.profiling.source."""
 
     JOB = "Job"
+    SERVING = "Serving"
     EXISTING = "Existing"
 
 
@@ -91,7 +94,8 @@ class EngineReport:
     ``applied_overlay`` says that ``applied_id`` is a document with a time to live. ``draft_yield[j]`` is the share of
     the drafts asked for that are longer than j tokens; empty where the engine does not tell. ``unattainable``: whether
     the engine's own loop found that no K meets the objective, at the last step; None where it did not judge. ``table``
-    is K by batch as now decided. ``requests`` is None where the engine does not count them.
+    is K by batch as now decided. ``requests`` is None where the engine does not count them. ``regions``: measured over
+    predicted step times under the latency model in force, by octave of batches.
     """
 
     engine_id: str
@@ -114,6 +118,7 @@ class EngineReport:
     applied_overlay: bool = False
     draft_yield: tuple[float | None, ...] = ()
     unattainable: bool | None = None
+    regions: tuple[RegionFit, ...] = ()
     identity: EngineIdentity | None = None
     table: tuple[TableRange, ...] = ()
     requests: RequestCounts | None = None
@@ -129,7 +134,8 @@ class PodView:
     ``report`` is None while the engine cannot be reached; ``unreachable`` says why. ``owner`` is what
     ``kubectl rollout restart`` takes, for example ``deployment/chat``; ``controller`` is the pod's own owner, of any
     kind. ``refusal`` is the engine's answer (``code: message``) to the last document put to it, where it refused that
-    document. ``changed_seconds`` is since when it is terminating, or not Ready; None where it is neither.
+    document. ``cells`` are the step times that its engine has measured while serving, where a policy wants them (asked
+    for once a minute). ``changed_seconds`` is since when it is terminating, or not Ready; None where it is neither.
     """
 
     namespace: str
@@ -147,6 +153,7 @@ class PodView:
     refusal: str | None = None
     changed_seconds: float | None = None
     controller: str | None = None
+    cells: tuple[ServedCell, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +162,7 @@ class ProfileView:
 
     ``latency`` is None when its content was refused; ``invalid`` says why. ``coverage``: what of the planned cells was
     measured, where the profile says it. ``identity`` is that of the engine it was measured on, ``measured_seconds``
-    when that was.
+    when that was. ``served``: it was grown while engines served, not measured by a Job or a person.
     """
 
     namespace: str | None
@@ -166,6 +173,7 @@ class ProfileView:
     coverage: str | None = None
     identity: EngineIdentity | None = None
     measured_seconds: float | None = None
+    served: bool = False
 
 
 class JobPhase(StrEnum):

@@ -98,6 +98,18 @@ class DecisionState(LenientModel):
     predictions: list[PredictedGoodput] = Field(default_factory=list)
 
 
+class StepTimeRegion(LenientModel):
+    """Batches from ``batch`` to below twice that: median of measured / predicted step time lately, uncorrected.
+
+    ``steps`` were compared since the document came into force. ``off``: beyond a third, for more than a moment.
+    """
+
+    batch: int
+    ratio: float
+    steps: int
+    off: bool
+
+
 class ProbingState(LenientModel):
     """What looking again at other K has cost since the start: predicted loss of time and tokens, of all step time."""
 
@@ -159,9 +171,20 @@ class EngineState(LenientModel):
     decision: DecisionState | None = None
     latency_bias: float | None = None
     off_profile: bool = False
-    """Step times are off the profile by more than a factor of two: the engine must be profiled again."""
+    """Step times are off the profile by more than a third: this engine is not what was measured."""
+    step_time_regions: list[StepTimeRegion] = Field(default_factory=list, max_length=32)
     probing: ProbingState | None = None
     uptime_seconds: float
+
+
+class ServedCells(LenientModel):
+    """Step times by cell of batch, context and K, as traffic has visited them: at most 256 rows, the latest last.
+
+    ``rows[i][j]`` is field ``fields[j]`` of ``turbospec.control.served_cells.ServedCell``.
+    """
+
+    fields: list[str]
+    rows: list[list[int | float | bool]] = Field(max_length=1024)
 
 
 class StepsPage(LenientModel):

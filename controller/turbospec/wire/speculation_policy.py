@@ -118,9 +118,11 @@ class ProfilingSpec(WireModel):
     """Where the latency model comes from."""
 
     source: Annotated[
-        Literal["Job", "Existing"],
+        Literal["Job", "Serving", "Existing"],
         Field(
-            description="Job: measure every new kind of hardware once. Existing: use the SpeculationProfiles there are."
+            description="Job: measure every new kind of hardware once. Serving: let profiles grow from what engines "
+            "measure while they serve, where no accelerator is to spare. Existing: use the SpeculationProfiles there "
+            "are."
         ),
     ] = "Job"
     max_age: Annotated[
@@ -206,7 +208,7 @@ class SpeculationPolicyStatus(LenientModel):
             max_length=16,
             default_factory=list,
             description="Profiled, Injected, Controlled, Ready and, where there is an objective, ObjectiveAttainable, "
-            "each with a reason and what to do.",
+            "where engines could compare, ProfileAccurate, each with a reason and what to do.",
             json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
         ),
     ]
