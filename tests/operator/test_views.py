@@ -16,7 +16,7 @@ from turbospec.fleet.snapshot import JobPhase, Mode
 from turbospec.profiling.codec import encode, encode_failure
 from turbospec.wire.engine_state import EngineState, ServedCells
 from turbospec_operator import manifests, views
-from turbospec_operator.views import Measured
+from turbospec_operator.job_views import Measured, job_view
 
 
 def stored(raw: dict[str, Any]) -> dict[str, Any]:
@@ -250,7 +250,7 @@ def test_an_engine_that_did_not_predict_says_nothing_of_its_objective(reason: st
 
 def test_a_job_with_a_sound_result_is_harvestable() -> None:
     """And its result comes with the node and image it was measured on."""
-    view, measured = views.job_view(job(COMPLETE), [ended(encode(profile_result()))])
+    view, measured = job_view(job(COMPLETE), [ended(encode(profile_result()))])
     assert (view.phase, view.harvestable, view.attempt, view.key) == (JobPhase.SUCCEEDED, True, 2, KEY)
     assert view.finished_seconds == 1767323045.0
     assert measured == Measured(profile_result(), "node-1", "vllm:1")
@@ -277,7 +277,7 @@ def test_a_job_without_a_sound_result_is_not_harvestable_and_says_why(
     conditions: tuple[dict[str, str], ...], pods: list[dict[str, Any]] | None, phase: JobPhase, named: str
 ) -> None:
     """Done without a usable result counts as failed; pods that may not be listed are unknown, not gone."""
-    view, measured = views.job_view(job(*conditions), pods)
+    view, measured = job_view(job(*conditions), pods)
     assert (view.phase, view.harvestable, measured) == (phase, False, None)
     assert named in view.failure
     assert bool(view.failure) == (phase is JobPhase.FAILED)

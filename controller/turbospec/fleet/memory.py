@@ -18,6 +18,7 @@ from turbospec.fleet.effects import (
     TableRange,
     WriteServedProfile,
 )
+from turbospec.fleet.job_times import JobName, JobSight
 from turbospec.fleet.load_memory import LoadKey, LoadMemory
 from turbospec.fleet.snapshot import EngineReport
 
@@ -113,6 +114,7 @@ class FleetMemory:
     ``requested`` holds when a Job, a harvest or a runtime was last asked for, keyed by ``(effect, namespace, name)``:
     a slow cache is not answered with the same request every round. ``loads`` are the load signals, and what they were
     made of. ``served``: when what engines have measured was last looked at, by namespace and profile key.
+    ``jobs`` is when profiling Jobs were seen to end.
     """
 
     engines: Mapping[str, EngineMemory] = field(default_factory=dict)
@@ -122,6 +124,7 @@ class FleetMemory:
     loads: Mapping[LoadKey, LoadMemory] = field(default_factory=dict)
     drift: DriftMemory = field(default_factory=DriftMemory)
     served: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    jobs: Mapping[JobName, JobSight] = field(default_factory=dict)
 
 
 def request_key(effect: CreateProfilingJob | HarvestProfile | EnsureRuntime) -> tuple[str, str, str]:
