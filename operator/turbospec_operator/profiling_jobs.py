@@ -125,8 +125,8 @@ class JobCreator:
         more = f", and {count - NAMED_NODES} more" if count > NAMED_NODES else ""
         raise ObstacleError(
             f"No node of this hardware has room for Job {effect.name}: {'; '.join(reasons[:NAMED_NODES])}{more}. "
-            "Free one, lower spec.profiling.job.resources, or set spec.profiling.capacity to MayProvision to let a new "
-            "one come up for it."
+            "Free one, lower spec.profiling.job.resources, set spec.profiling.source to Serving to do without, "
+            "or spec.profiling.capacity to MayProvision to let a new one come up for it."
         )
 
     def _remedy(self, effect: CreateProfilingJob, error: DeniedError) -> str:
