@@ -9,7 +9,7 @@ import time
 from typing import Any
 
 from turbospec_operator import names
-from turbospec_operator.cluster import LEASES, ApiError, Cluster, ExistsError, NotFoundError, Raw
+from turbospec_operator.cluster import LEASES, ApiError, Cluster, DeniedError, ExistsError, NotFoundError, Raw
 from turbospec_operator.election import Claim, Election, LeaseRecord, released
 
 log = logging.getLogger(__name__)
@@ -84,6 +84,8 @@ class Elector:
             self._problem, self._proven_at = None, _now()
         except ExistsError:
             self._problem, self._proven_at = None, _now()  # another was faster; the next look sees whom
+        except DeniedError as error:
+            self._problem, self._proven_at = str(error), None  # that does not pass: it could never take over
         except ApiError as error:
             self._problem = str(error)
 

@@ -5,6 +5,7 @@ import random
 from dataclasses import dataclass
 
 from turbospec.fleet.effects import CreateProfilingJob
+from turbospec.wire.profiling_job import ProfilingJobSpec
 from turbospec.wire.speculation_policy import SpeculationPolicySpec
 from turbospec_operator import placement, quotas
 from turbospec_operator.cluster import (
@@ -58,7 +59,10 @@ class JobCreator:
         """
         pod = await self._cluster.get(PODS, effect.namespace, effect.template_pod)
         options = JobOptions(
-            spec.engine.port, spec.engine.container, spec.profiling.job, self._installation.priority_class
+            spec.engine.port,
+            spec.engine.container,
+            spec.profiling.job or ProfilingJobSpec(),
+            self._installation.priority_class,
         )
         try:
             job = profiling_job(effect, pod, options)
@@ -125,8 +129,8 @@ class JobCreator:
         more = f", and {count - NAMED_NODES} more" if count > NAMED_NODES else ""
         raise ObstacleError(
             f"No node of this hardware has room for Job {effect.name}: {'; '.join(reasons[:NAMED_NODES])}{more}. "
-            "Free one, lower spec.profiling.job.resources, or set spec.profiling.capacity to MayProvision to let a new "
-            "one come up for it."
+            "Free one, lower spec.profiling.job.resources, set spec.profiling.source to Serving to do without, "
+            "or spec.profiling.capacity to MayProvision to let a new one come up for it."
         )
 
     def _remedy(self, effect: CreateProfilingJob, error: DeniedError) -> str:

@@ -58,7 +58,7 @@ class ForkedOperator:
         """Waits for its end a while; None where it does not end."""
         if self._process is None:
             return None
-        self._process.join(20)
+        self._process.join(60)
         return self._process.exitcode
 
     def log(self) -> str:

@@ -149,8 +149,9 @@ class ProfilingSpec(WireModel):
         ),
     ] = 1
     job: Annotated[
-        ProfilingJobSpec, Field(description="What differs in the Job's pod from the serving pod that it copies.")
-    ] = ProfilingJobSpec()
+        ProfilingJobSpec | None,
+        Field(description="What differs in the Job's pod from the serving pod that it copies."),
+    ] = None
 
 
 class SpeculationPolicySpec(WireModel):
