@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from turbospec.control.draft_length import Reason
 from turbospec.control.latency import InvalidProfileError
 from turbospec.fleet.snapshot import (
+    DecisionReport,
     EngineLoopMode,
     EngineReport,
     JobPhase,
@@ -20,6 +21,7 @@ from turbospec.fleet.snapshot import (
     PositionCounts,
     ProfileSource,
     ProfileView,
+    StoppedTemplate,
 )
 from turbospec.profiling.codec import CodecError, decode
 from turbospec.wire.control_document import TableRow
@@ -30,6 +32,7 @@ from turbospec.wire.profile_result import ProfileResult
 from turbospec.wire.speculation_policy import SpeculationPolicySpec
 from turbospec.wire.speculation_profile import SpeculationProfileSpec
 from turbospec_operator import names
+from turbospec_operator.pod_failures import failed_start
 from turbospec_operator.wording import one_line
 
 Raw = Mapping[str, Any]
@@ -38,6 +41,8 @@ _BY_PREDICTION = frozenset({Reason.HIGHEST_GOODPUT, Reason.HYSTERESIS, Reason.NO
 
 MAX_TEXT = 512
 """Characters of other programs' messages that we repeat."""
+
+MAX_WORD = 64
 
 
 def policy_spec(raw: Raw) -> SpeculationPolicySpec | str:
@@ -66,6 +71,15 @@ def policy_view(raw: Raw) -> PolicyView:
         reported=tuple(
             (str(each.get("type", "")), str(each.get("reason", "")))
             for each in (raw.get("status") or {}).get("conditions") or []
+        ),
+        stopped=tuple(
+            StoppedTemplate(str(each.get("template", "")), str(each.get("message", "")))
+            for each in (raw.get("status") or {}).get("injectionStopped") or []
+        ),
+        inject_anyway=frozenset(
+            part.strip()
+            for part in str((meta.get("annotations") or {}).get(names.ANNOTATION_INJECT_ANYWAY, "")).split(",")
+            if part.strip()
         ),
     )
     if isinstance(spec, str):
@@ -118,6 +132,8 @@ def pod_view(raw: Raw, report: EngineReport | None, unreachable: str | None) -> 
         not_injected_reason=annotations.get(names.ANNOTATION_NOT_INJECTED),
         report=report,
         unreachable=unreachable,
+        template=annotations.get(names.ANNOTATION_TEMPLATE),
+        failed_start=failed_start(raw, annotations.get(names.ANNOTATION_CONTAINER)),
     )
 
 
@@ -166,6 +182,18 @@ def engine_report(state: EngineState) -> EngineReport:
         applied_overlay=state.applied.overlay if state.applied else False,
         draft_yield=tuple(each.draft_yield for each in state.acceptance),
         unattainable=_unattainable(state.decision),
+        decision=_decision(state.decision),
+    )
+
+
+def _decision(decision: DecisionState | None) -> DecisionReport | None:
+    if decision is None:
+        return None
+    return DecisionReport(
+        draft_tokens=decision.draft_tokens,
+        reason=decision.reason[:MAX_WORD],
+        bounding=None if decision.bounding is None else decision.bounding[:MAX_WORD],
+        predictions=tuple((each.draft_tokens, round(each.tokens_per_second)) for each in decision.predictions),
     )
 
 

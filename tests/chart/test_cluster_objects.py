@@ -5,7 +5,7 @@ import yaml
 
 from tests.chart.conftest import CHART, NAMESPACE, Raw, Render, one, variables_of
 from tools.generate_crds import FOLDERS
-from turbospec.wire.crd import CUSTOM_RESOURCES
+from turbospec.wire.crd import CUSTOM_RESOURCES, crd_manifest
 
 CLUSTER_SCOPED = {"ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition", "MutatingWebhookConfiguration"}
 
@@ -91,5 +91,6 @@ def test_users_get_our_kinds_through_the_clusters_own_roles(render: Render) -> N
     }
     for (rule,) in roles.values():
         assert rule["apiGroups"] == ["turbospec.io"]
-        assert set(rule["resources"]) == {resource.plural for resource in CUSTOM_RESOURCES}
+        namespaced = [each for each in CUSTOM_RESOURCES if crd_manifest(each)["spec"]["scope"] == "Namespaced"]
+        assert set(rule["resources"]) == {resource.plural for resource in namespaced}
     assert "aggregate-to" not in str(render(rbac={"aggregate": False}))

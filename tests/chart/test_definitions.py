@@ -8,11 +8,12 @@ import pytest
 
 from tests.chart.conftest import CHART
 from tests.support.apiserver import ApiServer
+from turbospec.wire.crd import CUSTOM_RESOURCES
 
 pytestmark = pytest.mark.apiserver
 
 CRDS = CHART.parents[1] / "crds"
-NAMES = ("speculationpolicies.turbospec.io", "speculationprofiles.turbospec.io")
+NAMES = tuple(resource.name for resource in CUSTOM_RESOURCES)
 Helm = Callable[..., str]
 
 

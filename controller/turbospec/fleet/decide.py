@@ -1,9 +1,9 @@
 """One round of the fleet loop: from what was observed to what is to be done."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from turbospec.fleet import pooling, status
+from turbospec.fleet import breaker, pooling, status
 from turbospec.fleet.conditions import PolicyFindings
 from turbospec.fleet.effects import CreateProfilingJob, Effect, EnsureRuntime, HarvestProfile, PushControl
 from turbospec.fleet.engines import EngineRound, EngineSituation, decide_engine
@@ -43,6 +43,7 @@ def decide(snapshot: FleetSnapshot, memory: FleetMemory) -> tuple[tuple[Effect, 
     engines: dict[str, EngineMemory] = {}
     pool_memories: dict[tuple[str, str], PoolMemory] = {}
     written: dict[str, PolicyMemory] = {}
+    failed_starts: dict[str, tuple[tuple[str, str], ...]] = {}
     for policy in policies:
         governed = governance.pods.get(policy.uid, ())
         pools = pooling.pools_of(policy, governed, memory.pools, now)
@@ -53,10 +54,12 @@ def decide(snapshot: FleetSnapshot, memory: FleetMemory) -> tuple[tuple[Effect, 
             pushes.extend(outcome.pushes)
             if outcome.memory is not None:
                 engines[outcome.standing.pod.uid] = outcome.memory
+        stopped, failed_starts[policy.uid] = breaker.judge(policy, governed, memory.failed_starts.get(policy.uid, ()))
         findings = _findings(snapshot, policy, [outcome.standing for outcome in rounds], plan.standings, governance)
+        findings = replace(findings, stopped=stopped)
         effects, written[policy.uid] = _report(findings, memory.policies.get(policy.uid), now)
         reports.extend(effects)
-    remembered = FleetMemory(engines, pool_memories, written, _requested(memory, requests, now))
+    remembered = FleetMemory(engines, pool_memories, written, _requested(memory, requests, now), failed_starts)
     return (*requests, *pushes, *reports), remembered
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from turbospec.control.latency import LatencyModel
 from turbospec.control.objective import Objective
+from turbospec.fleet.snapshot import DecisionReport, StoppedTemplate
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +104,7 @@ class EngineSummary:
     profile: str | None
     reason: str
     message: str
+    decision: DecisionReport | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +121,7 @@ class SetPolicyStatus:
     profile: str | None
     draft_tokens: str | None
     engines: tuple[EngineSummary, ...]
+    stopped: tuple[StoppedTemplate, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,10 +94,15 @@ class PolicyMemory:
     seconds: float
 
 
+FailedStarts = Mapping[str, tuple[tuple[str, str], ...]]
+"""(template, pod uid) of injected pods whose engine ended before they were Ready, by policy uid."""
+
+
 @dataclass(frozen=True)
 class FleetMemory:
     """Empty at the start of the operator. ``engines`` is keyed by pod uid, ``policies`` by policy uid.
 
+    ``failed_starts`` holds the pods that failed, by policy uid: those that are deleted before the next fails count too.
     ``requested`` holds when a Job, a harvest or a runtime was last asked for, keyed by ``(effect, namespace, name)``:
     a slow cache is not answered with the same request every round.
     """
@@ -106,6 +111,7 @@ class FleetMemory:
     pools: Mapping[tuple[str, str], PoolMemory] = field(default_factory=dict)
     policies: Mapping[str, PolicyMemory] = field(default_factory=dict)
     requested: Mapping[tuple[str, str, str], float] = field(default_factory=dict)
+    failed_starts: FailedStarts = field(default_factory=dict)
 
 
 def request_key(effect: CreateProfilingJob | HarvestProfile | EnsureRuntime) -> tuple[str, str, str]:

@@ -30,11 +30,20 @@ class EngineLoopMode(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class StoppedTemplate:
+    """Pods that are injected no more, by the digest that the webhook gives them, and why."""
+
+    template: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class PolicyView:
     """One SpeculationPolicy. ``invalid`` is set when its spec could not be read: it then governs nothing.
 
     ``reported`` holds (type, reason) of the conditions in the resource's status now: an operator that restarts compares
-    with them and repeats no event.
+    with them and repeats no event. ``stopped`` is what its crash-loop breaker has stopped by its status now,
+    ``inject_anyway`` what a person wants injected all the same.
     """
 
     namespace: str
@@ -50,6 +59,8 @@ class PolicyView:
     invalid: str | None = None
     reported: tuple[tuple[str, str], ...] = ()
     objective: Objective = field(default_factory=Objective)
+    stopped: tuple[StoppedTemplate, ...] = ()
+    inject_anyway: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +69,16 @@ class PositionCounts:
 
     drafted: tuple[int, ...]
     accepted: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionReport:
+    """Why an engine runs its K: its own words, and the goodput (whole tokens per second) it expected of each K."""
+
+    draft_tokens: int
+    reason: str
+    bounding: str | None = None
+    predictions: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +110,7 @@ class EngineReport:
     applied_overlay: bool = False
     draft_yield: tuple[float | None, ...] = ()
     unattainable: bool | None = None
+    decision: DecisionReport | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +119,8 @@ class PodView:
 
     ``report`` is None while the engine cannot be reached; ``unreachable`` says why. ``owner`` is what
     ``kubectl rollout restart`` takes, for example ``deployment/chat``. ``refusal`` is the engine's answer
-    (``code: message``) to the last document put to it, where it refused that document.
+    (``code: message``) to the last document put to it, where it refused that document. ``template`` is the digest
+    that the webhook gave it; ``failed_start`` says how its engine ended before the pod was ever Ready.
     """
 
     namespace: str
@@ -113,6 +136,8 @@ class PodView:
     report: EngineReport | None = None
     unreachable: str | None = None
     refusal: str | None = None
+    template: str | None = None
+    failed_start: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
