@@ -26,6 +26,9 @@ LIVE_SECONDS = 60.0
 READY_SECONDS = 30.0
 """Ages, beside the interval, at which the last round and the last successful list are too old."""
 
+LOAD_SECONDS = 30.0
+"""How long the load signal stays where rounds fail: an autoscaler had better see none than one of another time."""
+
 DENIED_SECONDS = 600.0
 """How long a missing permission is kept in mind where nothing tries it again; few rounds write events, for one."""
 
@@ -68,7 +71,7 @@ class FleetLoop:
         self._refusals: dict[str, str] = {}
         self._said: str | None = None
         self._problem: str | None = "no round has been completed yet"
-        self._round_ended_at = time.monotonic()
+        self._round_ended_at = self._load_known_at = time.monotonic()
 
     def wake(self) -> None:
         """A resource of ours has changed: look again, now."""
@@ -111,6 +114,8 @@ class FleetLoop:
             result, problem, defect = "error", f"round failed: {type(error).__name__}: {error}", error
         self._problem = problem
         self._round_ended_at = time.monotonic()
+        if self._round_ended_at - self._load_known_at > LOAD_SECONDS:
+            self._metrics.loads({})
         self._metrics.round_ended(result, self._round_ended_at - started)
         if problem != self._said:
             self._said = problem
@@ -133,6 +138,8 @@ class FleetLoop:
         )
         self._metrics.observed(observation.snapshot)
         effects, self._memory = decide(observation.snapshot, self._memory)
+        self._metrics.loads(self._memory.loads)
+        self._load_known_at = time.monotonic()
         outcomes = await self._applier.apply(effects, observation)
         unreached = (effect for effect, outcome in zip(effects, outcomes, strict=True) if outcome.unreached)
         self._memory = forget(self._memory, unreached)

@@ -1,9 +1,12 @@
 """The operator's own Prometheus series."""
 
+from collections.abc import Mapping
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
 
 import turbospec
 from turbospec.fleet.effects import SetPolicyStatus
+from turbospec.fleet.load_memory import LoadKey, LoadMemory
 from turbospec.fleet.snapshot import FleetSnapshot
 
 ROUND_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -56,6 +59,38 @@ class Metrics:
         self._prometheus = Counter(
             "turbospec_operator_prometheus_reads", "Reads of the fleet load.", ["result"], registry=self._registry
         )
+        load = ["namespace", "scale_target", "profile_key"]
+        self._load_ratio = Gauge(
+            "turbospec_offered_load_ratio",
+            "Offered over attainable work, whatever K is in force; 1 is all that the pods can do.",
+            load,
+            registry=self._registry,
+        )
+        self._load_part = Gauge(
+            "turbospec_offered_load_ratio_part",
+            "Offered over attainable work by phase: prefill, decode, kv.",
+            [*load, "phase"],
+            registry=self._registry,
+        )
+        self._capacity = Gauge(
+            "turbospec_pod_capacity_tokens_per_second",
+            "Output tokens per second that one pod can deliver at its best allowed K under the objective.",
+            load,
+            registry=self._registry,
+        )
+        self._demand = Gauge(
+            "turbospec_demand_tokens_per_second",
+            "Output tokens per second that are asked for: arrivals times lengths, and what waits, drained in a minute.",
+            load,
+            registry=self._registry,
+        )
+        self._load_unknown = Gauge(
+            "turbospec_offered_load_unknown",
+            "1 where the load is not known, with the reason; the other series of that target are then absent.",
+            [*load, "reason"],
+            registry=self._registry,
+        )
+        self._loads = (self._load_unknown, self._load_ratio, self._load_part, self._capacity, self._demand)
         self._gauges = (self._engines, self._draft_tokens, self._condition, self._running, self._waiting)
 
     def text(self) -> bytes:
@@ -96,6 +131,21 @@ class Metrics:
         for condition in status.conditions:
             value = {"True": 1, "False": 0}.get(condition.status, -1)
             self._condition.labels(*where, condition.type).set(value)
+
+    def loads(self, loads: Mapping[LoadKey, LoadMemory]) -> None:
+        """The load of every (namespace, scale target, profile key); where it is not known there is no series."""
+        for gauge in self._loads:
+            gauge.clear()
+        for key, entry in loads.items():
+            signal = entry.signal
+            if signal is None:
+                self._load_unknown.labels(*key, entry.unknown or "").set(1)
+                continue
+            self._load_ratio.labels(*key).set(signal.ratio)
+            for phase in ("prefill", "decode", "kv"):
+                self._load_part.labels(*key, phase).set(getattr(signal, phase))
+            self._capacity.labels(*key).set(signal.pod_capacity_tokens_per_second)
+            self._demand.labels(*key).set(signal.demand_tokens_per_second)
 
     def fleet_load(self, namespace: str, policy: str, running: float, waiting: float) -> None:
         """Load of a policy's pods as Prometheus has it."""

@@ -208,10 +208,11 @@ def test_the_webhook_can_never_hold_up_a_pod(render: Render) -> None:
 
 def test_one_namespace_needs_no_cluster_wide_permissions(render: Render) -> None:
     """Only our own webhook configuration is cluster-scoped (and the roles of users, which grant us nothing)."""
-    objects = render(watchNamespace="team-a", rbac={"aggregate": False})
+    objects = render(watchNamespace="team-a", rbac={"aggregate": False}, crds={"install": False})
     cluster_roles = [each["metadata"]["name"] for each in objects if each["kind"] == "ClusterRole"]
     assert cluster_roles == ["turbospec-webhook-configuration-team-a"]
     assert one(objects, "Role", "turbospec-operator")["metadata"]["namespace"] == "team-a"
+    assert "clusterspeculationprofiles" not in str(objects)
     binding = one(objects, "RoleBinding", "turbospec-operator")
     assert binding["metadata"]["namespace"] == "team-a"
     assert binding["subjects"][0]["namespace"] == "turbospec-system"

@@ -223,7 +223,7 @@ def test_resume_gives_back_the_mode_of_before(api: RecordedApi, before: str, aft
         (["explain", "nothing"], "kubectl turbospec status -n team"),
         (["explain", "new"], "governs no engine: the operator has not looked at it yet"),
         (["explain", "node/n"], "write pod/n or policy/n"),
-        (["status", "--context", "elsewhere"], "set KUBECONFIG, --kubeconfig or --context"),
+        (["status", "--context", "elsewhere"], "Set KUBECONFIG, --kubeconfig or --context"),
         (["status", "-n", "secret"], "ask the cluster's administrator"),
         (["status", "-n", "bare"], "resources are not installed"),
     ],

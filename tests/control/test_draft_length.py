@@ -84,5 +84,5 @@ def test_a_k_that_was_left_is_taken_back_only_for_a_clear_lead() -> None:
     same = choose(np.array([[101.0], [100.0]]), (0, 1), second, 0.005, back=0.03)
     assert same.at(1) == 1
     assert 1 in same.held
-    assert choose(np.array([[101.0], [100.0]]), (0, 1), replace(same, left=()), 0.005, back=0.03).at(1) == 0
+    assert choose(np.array([[101.0], [100.0]]), (0, 1), replace(same, left=None), 0.005, back=0.03).at(1) == 0
     assert choose(np.array([[104.0], [100.0]]), (0, 1), same, 0.005, back=0.03).at(1) == 0

@@ -7,8 +7,8 @@ import pytest
 from tests.fleet.builders import NOW, conditions, pod, policy, snapshot, status
 from turbospec.fleet.breaker import MAX_STOPPED, in_force, judge
 from turbospec.fleet.decide import FleetMemory, decide
-from turbospec.fleet.effects import EmitEvent
-from turbospec.fleet.snapshot import PodView, StoppedTemplate
+from turbospec.fleet.effects import EmitEvent, StoppedTemplate
+from turbospec.fleet.snapshot import PodView
 
 
 def failing(name: str, template: str | None = "t1", **changes: object) -> PodView:

@@ -9,7 +9,9 @@ import pytest
 
 from tests.operator.samples import engine_pod
 from tests.operator.test_views import stored
+from turbospec.fleet.capacity import LoadSignal
 from turbospec.fleet.effects import Effect, EngineAddress, EnsureRuntime, PushControl
+from turbospec.fleet.load_memory import LoadMemory
 from turbospec.fleet.memory import FleetMemory
 from turbospec.fleet.snapshot import FleetSnapshot
 from turbospec_operator import fleet_loop, views
@@ -187,3 +189,18 @@ async def test_a_loop_whose_rounds_stop_ending_is_not_live(monkeypatch: pytest.M
     await rounds.run()
     monkeypatch.setattr(fleet_loop, "LIVE_SECONDS", -10.0)
     assert "last round ended" in str(rounds.loop.health().not_live)
+
+
+async def test_the_load_signal_goes_where_no_round_succeeds_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An autoscaler that finds no value holds its replicas; one of an hour ago it would act on."""
+    rounds = Rounds(monkeypatch)
+    signal = LoadSignal(0.2, 0.7, 0.5, demand_tokens_per_second=700.0, pod_capacity_tokens_per_second=500.0)
+    known = FleetMemory(loads={("shop", "deployment/chat", "key"): LoadMemory(0.0, signal=signal)})
+    monkeypatch.setattr(fleet_loop, "decide", lambda _snapshot, _memory: ((), known))
+    await rounds.run()
+    rounds.observer.error = ApiError("list", PODS, "shop", 500, "etcd is slow")
+    await rounds.run()
+    assert b"turbospec_offered_load_ratio{" in rounds.metrics.text()
+    monkeypatch.setattr(fleet_loop, "LOAD_SECONDS", -1.0)
+    await rounds.run()
+    assert b"turbospec_offered_load_ratio{" not in rounds.metrics.text()

@@ -8,6 +8,7 @@ from turbospec.cli.fleet.diagnose import diagnose
 from turbospec.cli.fleet.explain import explain
 from turbospec.cli.fleet.mode import pause, resume
 from turbospec.cli.fleet.status import status
+from turbospec.cli.profile.commands import profile
 from turbospec.cli.sim import sim
 from turbospec.cli.simulate import simulate
 
@@ -21,7 +22,7 @@ def main() -> None:
     """
 
 
-for command in (status, explain, diagnose, pause, resume, simulate, sim, completion):
+for command in (status, explain, diagnose, pause, resume, profile, simulate, sim, completion):
     main.add_command(command)
 
 if __name__ == "__main__":

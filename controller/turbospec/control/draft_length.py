@@ -1,7 +1,7 @@
 """Which draft length K each batch size gets."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 import numpy as np
@@ -61,14 +61,14 @@ class DraftTable:
 
     ``held``: batches where hysteresis keeps a K that is not the best predicted; ``limited``: where a K of higher
     goodput misses the objective or the token budget; ``unattainable``: where every K misses the objective.
-    ``left[b]`` is the K that ``entries[b]`` replaced, -1 where there was none; empty where that is not remembered.
+    ``left[b - 1]`` is the K that ``entries[b]`` replaced, -1 where there was none; None where that is not remembered.
     """
 
     entries: tuple[int, ...]
     held: frozenset[int] = frozenset()
     limited: frozenset[int] = frozenset()
     unattainable: frozenset[int] = frozenset()
-    left: tuple[int, ...] = ()
+    left: NDArray[np.intp] | None = field(default=None, compare=False)
 
     def at(self, batch: int) -> int:
         """K for this batch; batches outside the table get the nearest entry."""
@@ -105,8 +105,8 @@ def choose(
         had = np.array(previous.entries[1:])
         before = np.minimum(np.searchsorted(ks, had), len(ks) - 1)
         before = np.where(ks[before] == had, before, best)
-        if previous.left:
-            left = np.array(previous.left[1:])
+        if previous.left is not None:
+            left = previous.left
         needed = np.full(goodput.shape[1], margin) if isinstance(margin, float) else margin[best, before]
         if back is not None:
             needed = np.where(ks[best] == left, np.maximum(needed, back), needed)
@@ -119,7 +119,7 @@ def choose(
         _batches(chosen != best),
         _batches((best != free) & ~unattainable),
         _batches(unattainable),
-        (-1, *left.tolist()),
+        left,
     )
 
 

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from turbospec.control.acceptance import AcceptanceEstimator, PositionEstimate
@@ -15,7 +16,9 @@ from turbospec.control.loop_settings import LoopLimits, LoopSettings, check_sett
 from turbospec.control.online_latency import guess
 from turbospec.control.plan import Plan, Planner
 from turbospec.control.probing import COLD_STEPS, Burst, Prober, ProbeReport
+from turbospec.control.region_fit import RegionFit
 from turbospec.control.rounds import Rounds
+from turbospec.control.served_cells import CellCollector, ServedCell
 from turbospec.control.situation import SituationMonitor
 from turbospec.control.step import StepComposition, StepRecord, possible
 from turbospec.control.step_times import learn_times
@@ -49,6 +52,7 @@ class EngineLoop:
         self._settings: LoopSettings | None = None
         self._lock = threading.Lock()
         self._estimator = AcceptanceEstimator(max(limits.max_draft_tokens, 1))
+        self._cells = CellCollector(max(limits.graph_sizes, default=None))
         self._prober = Prober()
         self._monitor = SituationMonitor()
         self._planner: Planner | None = None
@@ -160,9 +164,20 @@ class EngineLoop:
         return None if planner is None or planner.bias.cold else planner.bias.level
 
     def off_profile(self) -> bool:
-        """Step times are off the profile by more than a factor of two: the engine must be profiled again."""
+        """Step times are off the profile by more than a third: this engine is not what was measured."""
         planner = self._planner
         return planner is not None and planner.bias.off_profile
+
+    def regions(self) -> tuple[RegionFit, ...]:
+        """Measured over predicted step time by region of batches; empty without a latency profile."""
+        planner = self._planner
+        return () if planner is None or planner.bias.cold else planner.bias.fit.regions()
+
+    def cells(self) -> tuple[ServedCell, ...]:
+        """Step times by batch, context and K, as traffic and probes have visited them."""
+        with self._lock:
+            self._learn()
+            return self._cells.cells()
 
     def probe_report(self) -> ProbeReport:
         """What probing has cost so far."""
@@ -175,7 +190,7 @@ class EngineLoop:
             self._learn()
             planner = self._planner
             bias = None if planner is None else planner.bias.save()
-            return {"acceptance": self._estimator.save(), "bias": bias}
+            return {"acceptance": self._estimator.save(), "bias": bias, "cells": self._cells.save()}
 
     def restore(self, saved: dict[str, Any]) -> None:
         """Go on from what ``save`` said; call it after ``configure``.
@@ -189,6 +204,7 @@ class EngineLoop:
         bias = None if saved["bias"] is None else LatencyBias.restore(saved["bias"])
         with self._lock:
             self._learn()
+            self._cells.restore(saved["cells"])
             self._estimator = estimator
             settings = self._settings
             model = None if settings is None else settings.latency
@@ -211,7 +227,7 @@ class EngineLoop:
         return regular
 
     def _made(self, settings: LoopSettings, model: LatencyModel, bias: LatencyBias | None = None) -> Planner:
-        return Planner(self._limits, settings, model, bias or LatencyBias(settings.allowed))
+        return Planner(self._limits, settings, model, bias or LatencyBias(settings.allowed, doubt=model.doubt))
 
     def _learn(self) -> None:
         """Take in the steps since the last time; look whether another table or a probe is due."""
@@ -226,6 +242,7 @@ class EngineLoop:
         self._estimator.learn(records)
         passed = self._monitor.learn(records)
         self._prober.earn(passed, len(records))
+        self._cells.learn(records)
         settings = self._settings
         if settings is None or settings.mode == "table":
             return
@@ -257,7 +274,7 @@ class EngineLoop:
         self._estimates_known = estimates[0].acceptance is not None
         self._passed += passed
         # One piece of work per step: none of them is held up for all.
-        self._next = self._rebuild if changed or self._moved(estimates, planner) else self._look
+        self._next = partial(self._rebuild, estimates) if changed or self._moved(estimates, planner) else self._look
 
     def _moved(self, estimates: tuple[PositionEstimate, ...], planner: Planner) -> bool:
         """Whether what the table was made from has changed by enough."""
@@ -280,7 +297,8 @@ class EngineLoop:
         rate = batch * tokens / view.seconds[view.current]
         self._burst = self._prober.consider(options(view), batch=batch, seconds=passed, tokens_per_second=rate)
 
-    def _rebuild(self) -> None:
+    def _rebuild(self, estimates: tuple[PositionEstimate, ...] | None = None) -> None:
+        """``estimates``: where they are known already."""
         settings = self._settings
         if settings is None:
             return
@@ -295,9 +313,8 @@ class EngineLoop:
             known = self._plan.situation
             situation = self._monitor.situation(settings.latency, self._planner.per_prefill_token, known)
             self._planned = self._monitor.batches(self._limits.max_num_seqs)
-            self._install(
-                self._planner.plan(self._estimator.estimate(), situation, self._plan, self._startup, self._planned)
-            )
+            estimates = estimates or self._estimator.estimate()
+            self._install(self._planner.plan(estimates, situation, self._plan, self._startup, self._planned))
             self._next = self._look
 
     def _install(self, plan: Plan) -> None:

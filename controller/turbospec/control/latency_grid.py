@@ -71,11 +71,9 @@ class LatencyGrid:
         batch = self.batches[None, :]
         sizes = self.fit.graph_sizes
         extra = prefill_tokens if sizes else 0.0
-        terms, eager = modal_terms(
-            batch, width[:, None], (k > 0).astype(np.float64)[:, None], context_tokens, sizes, extra
-        )
-        fitted = self.fit.components(terms, eager)
-        fitted *= self._ratio(width, context_tokens, eager)
+        terms = modal_terms(batch, width[:, None], (k > 0).astype(np.float64)[:, None], context_tokens, sizes, extra)
+        fitted = self.fit.components(terms)
+        fitted *= self._ratio(width, context_tokens, terms.eager)
         if not sizes:
             fitted[1] += self.per_prefill_token * prefill_tokens
         return fitted
@@ -91,12 +89,12 @@ class LatencyGrid:
         fit, batch = self.fit, self.batches[None, :]
         k = np.array(draft_tokens, dtype=np.float64)[:, None]
         width = np.minimum(np.array(drafted, dtype=np.float64)[:, None], k)
-        terms, eager = modal_terms(batch, width, (k > 0).astype(np.float64), context_tokens, fit.graph_sizes)
+        terms = modal_terms(batch, width, (k > 0).astype(np.float64), context_tokens, fit.graph_sizes)
         tokens = batch * (1.0 + width)
         without = self._batched(tokens)
         # Beside fixed cost and tokens, which _batched has: what leaving the graphs adds to the rest of the step.
-        rest = sum((c * t for c, t in zip(fit.eager_extra[2:], terms[2:], strict=True) if c), np.zeros(()))
-        dearer = (1.0 - eager) * rest
+        rest = fit.eager_rest(terms)
+        dearer = (1.0 - terms.eager) * rest
         last = max(fit.graph_sizes, default=0)
 
         def added(prefill: Floats | float) -> Floats:
@@ -221,12 +219,10 @@ def _points(fit: ModalFit, cells: Sequence["MeasuredCell"], *, eager: bool) -> P
     for cell in cells:
         batch = np.array([float(cell.batch)])
         width = np.array([float(cell.draft_tokens)])
-        terms, runs_eager = modal_terms(
-            batch, width, (width > 0).astype(np.float64), float(cell.context_tokens), fit.graph_sizes
-        )
-        if bool(runs_eager[0] > 0) is not eager:
+        terms = modal_terms(batch, width, (width > 0).astype(np.float64), float(cell.context_tokens), fit.graph_sizes)
+        if bool(terms.eager[0] > 0) is not eager:
             continue
-        fitted = float(fit.components(terms, runs_eager).sum())
+        fitted = float(fit.components(terms).sum())
         by_batch.setdefault(cell.batch, []).append((float(cell.context_tokens), cell.seconds / fitted))
     if not by_batch:
         return [(1.0, [(0.0, 1.0)])]

@@ -19,32 +19,60 @@ COMPONENTS = ("step", "tokens", "kv", "drafting")
 """The parts of a step time that drift apart: fixed cost, batched tokens, KV cache read, drafting."""
 
 
-GROUPS = (1, 1, 1, 6)
-"""Terms of each component, in the order of ``modal_terms``."""
+@dataclass(frozen=True, slots=True)
+class ModalTerms:
+    """What the costs of a step are multiplied with; arrays that broadcast, and ``eager`` is as large as all together.
+
+    ``padded``: tokens computed; ``kv``: tokens of KV cache read; ``drafting``: 1.0 where K > 0; ``width``: mean draft
+    tokens per request; ``eager``: 1.0 where no graph holds the step.
+    """
+
+    padded: Floats
+    kv: Floats
+    batch: Floats
+    drafting: Floats
+    width: Floats
+    eager: Floats
+
+    def columns(self) -> list[Floats]:
+        """One for each cost of ``ModalFit``."""
+        drafting, width, batch, kv = self.drafting, self.width, self.batch, self.kv
+        return [
+            *(np.ones(()), self.padded, kv),
+            *(drafting, drafting * batch, drafting * kv, width, width * batch, width * kv),
+        ]
 
 
 @dataclass(frozen=True, slots=True)
 class ModalFit:
-    """Costs in seconds, none negative, in the order of ``modal_terms``: in a graph, and how much dearer eagerly."""
+    """Costs in seconds, none negative, one per column of ``ModalTerms``: in a graph, and how much dearer eagerly."""
 
     costs: tuple[float, ...]
     eager_extra: tuple[float, ...]
     graph_sizes: tuple[int, ...] = ()
 
-    def components(self, terms: Sequence[Floats], eager: Floats) -> Floats:
+    def components(self, terms: ModalTerms) -> Floats:
         """Fitted seconds of each of COMPONENTS, stacked first."""
-        found, first = np.empty((len(GROUPS), *eager.shape)), 0
-        for i, count in enumerate(GROUPS):
-            last = first + count
-            found[i] = sum((c * t for c, t in zip(self.costs[first:last], terms[first:last], strict=True) if c), _NONE)
-            extra = [(c, t) for c, t in zip(self.eager_extra[first:last], terms[first:last], strict=True) if c]
-            if extra:
-                found[i] += eager * sum((c * t for c, t in extra), _NONE)
-            first = last
+        found = np.empty((len(COMPONENTS), *terms.eager.shape))
+        for i, part in enumerate(_parts(self.costs, terms)):
+            found[i] = part
+        if any(self.eager_extra):
+            for i, part in enumerate(_parts(self.eager_extra, terms)):
+                found[i] += terms.eager * part
         return found
 
+    def eager_rest(self, terms: ModalTerms) -> Floats:
+        """What being eager adds to a step beside its fixed cost and its tokens, in seconds."""
+        _, _, kv, drafting = _parts(self.eager_extra, terms)
+        return np.asarray(kv + drafting, dtype=np.float64)
 
-_NONE: Floats = np.zeros(())
+
+def _parts(costs: tuple[float, ...], terms: ModalTerms) -> tuple[Floats | float, Floats, Floats, Floats]:
+    """Seconds by component. Sums over batches come first: whole tables are multiplied but twice."""
+    step, token, kv, *drafting = costs
+    once = drafting[0] + drafting[1] * terms.batch + drafting[2] * terms.kv
+    each = drafting[3] + drafting[4] * terms.batch + drafting[5] * terms.kv
+    return step, token * terms.padded, kv * terms.kv, terms.drafting * once + terms.width * each
 
 
 def padded_tokens(tokens: Floats, graph_sizes: Sequence[int]) -> tuple[Floats, Floats]:
@@ -67,8 +95,8 @@ def modal_terms(  # noqa: PLR0917 - a formula's variables
     context: Floats | float,
     graph_sizes: Sequence[int],
     extra_tokens: Floats | float = 0.0,
-) -> tuple[list[Floats], Floats]:
-    """What each cost is multiplied with, and where the step is eager (1.0); arrays broadcast.
+) -> ModalTerms:
+    """What each cost is multiplied with; arrays broadcast.
 
     T = f_mode(padded tokens) + c * KV tokens + drafting(K, batch): ``width`` is the mean number of draft tokens per
     request, ``drafting`` 1.0 where K > 0 (some methods draft the maximum whatever K is), ``extra_tokens`` prefill in
@@ -76,11 +104,7 @@ def modal_terms(  # noqa: PLR0917 - a formula's variables
     """
     tokens = batch * (1.0 + width) + extra_tokens
     padded, eager = padded_tokens(tokens, graph_sizes)
-    kv = batch * context
-    return [
-        *(np.ones(()), padded, kv),
-        *(drafting, drafting * batch, drafting * kv, width, width * batch, width * kv),
-    ], eager
+    return ModalTerms(padded, batch * context, batch, drafting, width, eager)
 
 
 def refine(cells: Sequence["MeasuredCell"], fit: FitCoefficients, graph_sizes: Sequence[int] = ()) -> ModalFit:
@@ -103,8 +127,9 @@ def refine(cells: Sequence["MeasuredCell"], fit: FitCoefficients, graph_sizes: S
     width = np.array([cell.draft_tokens for cell in decoding], dtype=np.float64)
     context = np.array([cell.context_tokens for cell in decoding], dtype=np.float64)
     seconds = np.array([cell.seconds for cell in decoding])
-    terms, eager = modal_terms(batch, width, (width > 0).astype(np.float64), context, sizes)
-    rows = np.stack([np.broadcast_to(term, seconds.shape) for term in terms], axis=1) / seconds[:, None]
+    terms = modal_terms(batch, width, (width > 0).astype(np.float64), context, sizes)
+    rows = np.stack([np.broadcast_to(term, seconds.shape) for term in terms.columns()], axis=1) / seconds[:, None]
+    eager = terms.eager
     in_graph = eager == 0
     costs = _near(rows[in_graph], given) if in_graph.any() else given
     extra = np.zeros(len(costs))

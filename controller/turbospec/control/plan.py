@@ -91,7 +91,7 @@ class Plan:
 
     def forgiving(self) -> "Plan":
         """The same, with nothing held against the K that were left for the present ones."""
-        return replace(self, table=replace(self.table, left=()))
+        return replace(self, table=replace(self.table, left=None))
 
     def outdated(self, estimates: tuple[PositionEstimate, ...], bias: LatencyBias, batch: int) -> bool:
         """Whether expected tokens, or step times against each other, have moved at this batch since it was made."""

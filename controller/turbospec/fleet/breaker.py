@@ -6,7 +6,8 @@ person ends it: by a change of what is injected (image, arguments, policy: anoth
 
 from collections.abc import Iterable
 
-from turbospec.fleet.snapshot import PodView, PolicyView, StoppedTemplate
+from turbospec.fleet.effects import StoppedTemplate
+from turbospec.fleet.snapshot import PodView, PolicyView
 
 FAILED_PODS = 2
 """One pod may fail for a reason of its own node; the second one shows that it is the template."""

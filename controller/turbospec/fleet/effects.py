@@ -4,7 +4,6 @@ from dataclasses import dataclass, field
 
 from turbospec.control.latency import LatencyModel
 from turbospec.control.objective import Objective
-from turbospec.fleet.snapshot import DecisionReport, StoppedTemplate
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +73,25 @@ class CreateProfilingJob:
 
 @dataclass(frozen=True, slots=True)
 class HarvestProfile:
-    """Write the Job's result as a SpeculationProfile."""
+    """Write the Job's result as a SpeculationProfile; ``replaces``: also where one of that name is there."""
 
     namespace: str
     job: str
     profile: str
+    replaces: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class WriteServedProfile:
+    """Write what engines measured while serving as a SpeculationProfile, over one of this name. ``pod`` tells whose
+    identity it has."""
+
+    namespace: str
+    name: str
+    key: str
+    pod: str
+    model: LatencyModel
+    coverage: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +102,24 @@ class ConditionValue:
     status: str
     reason: str
     message: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoppedTemplate:
+    """Pods that are injected no more, by the digest that the webhook gives them, and why."""
+
+    template: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionReport:
+    """Why an engine runs its K: its own words, and the goodput (whole tokens per second) it expected of each K."""
+
+    draft_tokens: int
+    reason: str
+    bounding: str | None = None
+    predictions: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +157,7 @@ class SetPolicyStatus:
 
 @dataclass(frozen=True, slots=True)
 class EmitEvent:
-    """A Kubernetes event on a policy; decided on changes only."""
+    """A Kubernetes event on a policy, or on the pod of one of its engines; decided on changes only."""
 
     namespace: str
     policy: str
@@ -134,6 +165,9 @@ class EmitEvent:
     type: str
     reason: str
     message: str
+    regarding: EngineAddress | None = None
 
 
-Effect = PushControl | EnsureRuntime | CreateProfilingJob | HarvestProfile | SetPolicyStatus | EmitEvent
+Effect = (
+    PushControl | EnsureRuntime | CreateProfilingJob | HarvestProfile | WriteServedProfile | SetPolicyStatus | EmitEvent
+)

@@ -5,6 +5,10 @@ from enum import StrEnum
 
 from turbospec.control.latency import LatencyModel
 from turbospec.control.objective import Objective
+from turbospec.control.region_fit import RegionFit
+from turbospec.control.served_cells import ServedCell
+from turbospec.fleet.demand import RequestCounts
+from turbospec.fleet.effects import DecisionReport, StoppedTemplate, TableRange
 
 
 class Mode(StrEnum):
@@ -19,6 +23,7 @@ class ProfileSource(StrEnum):
     """SpeculationPolicy.spec.profiling.source."""
 
     JOB = "Job"
+    SERVING = "Serving"
     EXISTING = "Existing"
 
 
@@ -27,14 +32,6 @@ class EngineLoopMode(StrEnum):
 
     LOCAL = "Local"
     TABLE = "Table"
-
-
-@dataclass(frozen=True, slots=True)
-class StoppedTemplate:
-    """Pods that are injected no more, by the digest that the webhook gives them, and why."""
-
-    template: str
-    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +58,7 @@ class PolicyView:
     objective: Objective = field(default_factory=Objective)
     stopped: tuple[StoppedTemplate, ...] = ()
     inject_anyway: frozenset[str] = frozenset()
+    max_age_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +70,15 @@ class PositionCounts:
 
 
 @dataclass(frozen=True, slots=True)
-class DecisionReport:
-    """Why an engine runs its K: its own words, and the goodput (whole tokens per second) it expected of each K."""
+class EngineIdentity:
+    """What a profile key is the digest of (``turbospec.wire.identity``); ``engine_arguments`` by name, sorted."""
 
-    draft_tokens: int
-    reason: str
-    bounding: str | None = None
-    predictions: tuple[tuple[int, int], ...] = ()
+    hardware: str
+    target: str
+    drafter: str
+    method: str
+    engine_arguments: tuple[tuple[str, str], ...]
+    engine_version: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,9 @@ class EngineReport:
 
     ``applied_overlay`` says that ``applied_id`` is a document with a time to live. ``draft_yield[j]`` is the share of
     the drafts asked for that are longer than j tokens; empty where the engine does not tell. ``unattainable``: whether
-    the engine's own loop found that no K meets the objective, at the last step; None where it did not judge.
+    the engine's own loop found that no K meets the objective, at the last step; None where it did not judge. ``table``
+    is K by batch as now decided. ``requests`` is None where the engine does not count them. ``regions``: measured over
+    predicted step times under the latency model in force, by octave of batches.
     """
 
     engine_id: str
@@ -111,6 +113,13 @@ class EngineReport:
     draft_yield: tuple[float | None, ...] = ()
     unattainable: bool | None = None
     decision: DecisionReport | None = None
+    regions: tuple[RegionFit, ...] = ()
+    identity: EngineIdentity | None = None
+    table: tuple[TableRange, ...] = ()
+    requests: RequestCounts | None = None
+    max_num_batched_tokens: int = 0
+    kv_cache_tokens: int = 0
+    graph_sizes: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +127,11 @@ class PodView:
     """One pod that some policy selects.
 
     ``report`` is None while the engine cannot be reached; ``unreachable`` says why. ``owner`` is what
-    ``kubectl rollout restart`` takes, for example ``deployment/chat``. ``refusal`` is the engine's answer
-    (``code: message``) to the last document put to it, where it refused that document. ``template`` is the digest
-    that the webhook gave it; ``failed_start`` says how its engine ended before the pod was ever Ready.
+    ``kubectl rollout restart`` takes, for example ``deployment/chat``; ``controller`` is the pod's own owner, of any
+    kind. ``refusal`` is the engine's answer (``code: message``) to the last document put to it, where it refused that
+    document. ``cells`` are the step times that its engine has measured while serving, where a policy wants them (asked
+    for once a minute). ``template`` is the digest that the webhook gave it; ``failed_start`` says how its engine ended
+    before the pod was ever Ready.
     """
 
     namespace: str
@@ -138,21 +149,28 @@ class PodView:
     refusal: str | None = None
     template: str | None = None
     failed_start: str | None = None
+    controller: str | None = None
+    cells: tuple[ServedCell, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class ProfileView:
-    """One SpeculationProfile. ``latency`` is None when its content was refused; ``invalid`` says why.
+    """One SpeculationProfile, or, without a namespace, one ClusterSpeculationProfile, which is for all of them.
 
-    ``coverage``: what of the planned cells was measured, where the profile says it.
+    ``latency`` is None when its content was refused; ``invalid`` says why. ``coverage``: what of the planned cells was
+    measured, where the profile says it. ``identity`` is that of the engine it was measured on, ``measured_seconds``
+    when that was. ``served``: it was grown while engines served, not measured by a Job or a person.
     """
 
-    namespace: str
+    namespace: str | None
     name: str
     key: str
     latency: LatencyModel | None
     invalid: str | None = None
     coverage: str | None = None
+    identity: EngineIdentity | None = None
+    measured_seconds: float | None = None
+    served: bool = False
 
 
 class JobPhase(StrEnum):
@@ -175,7 +193,6 @@ class JobView:
     failure: str = ""
     finished_seconds: float | None = None
     attempt: int = 1
-    progress: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from turbospec.engine.controller import DocumentController
 from turbospec.engine.metrics import metrics_registry, metrics_text
 from turbospec.engine.records import StepRing
 from turbospec.engine.runtime import EngineFacts, EngineRuntime
-from turbospec.engine.state import engine_state
+from turbospec.engine.state import engine_state, served_cells
 from turbospec.engine.telemetry import DraftCounts
 from turbospec.simulation.engine import SimulatedEngine
 from turbospec.simulation.files import EngineFile
@@ -98,6 +98,8 @@ class StandInEngine:
         """Begin to answer. ValueError where the request can never fit into the KV cache."""
         self.simulated.submit(generation.request)
         number = generation.request.number
+        self.runtime.requests.arrived += 1
+        self.runtime.requests.began(generation.request.prompt_tokens)
         self._generations[number] = generation
         if generation.streamed:
             self._streamed[number] = generation
@@ -110,6 +112,7 @@ class StandInEngine:
             return
         self._streamed.pop(number, None)
         self.simulated.cancel(generation.request)
+        self.runtime.requests.went(generation.request.generated)
         self.counters.finished["abort"] += 1
 
     def put(self, document: ControlDocument) -> ControlAnswer:
@@ -126,6 +129,7 @@ class StandInEngine:
             put=self.put,
             refused=self.controller.refused,
             steps=self.runtime.ring.page,
+            cells=lambda: served_cells(self.runtime),
             metrics=lambda: metrics_text(registry),
         )
 
@@ -166,6 +170,7 @@ class StandInEngine:
         if simulation is None:
             return
         record = runtime.telemetry.completed(step, simulated.now, _counts(simulation), simulation.generated_tokens)
+        runtime.requests.prefill_tokens += simulation.prefill_tokens
         if not simulated.busy:
             runtime.telemetry.drained()
         if record is not None:
@@ -181,6 +186,7 @@ class StandInEngine:
             generation = self._generations.pop(request.number, None)
             if generation is not None:
                 self._streamed.pop(request.number, None)
+                self.runtime.requests.went(request.output_tokens)
                 self.counters.ended(request, generation.reason, generation.max_tokens)
                 generation.finish()
         if self._streamed:

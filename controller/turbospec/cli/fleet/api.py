@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 from collections.abc import Callable, Mapping
 from typing import Any, Self, TypeVar
 from urllib.parse import quote
@@ -10,6 +9,7 @@ from urllib.parse import quote
 import click
 
 from turbospec.cli.errors import CommandError
+from turbospec.cli.kube import connected_client
 from turbospec.wire.crd import GROUP, POLICY, VERSION
 
 Raw = dict[str, Any]
@@ -43,21 +43,7 @@ class Api:
     @classmethod
     def connect(cls, kubeconfig: str | None, context: str | None) -> Self:
         """Configured as kubectl is: the file given, else KUBECONFIG, else ~/.kube/config."""
-        # Imported late: the client takes a third of a second, which who works with files does not wait for.
-        from kubernetes import config
-        from kubernetes.config import ConfigException
-
-        location = kubeconfig or os.environ.get("KUBECONFIG") or None
-        try:
-            contexts, active = config.list_kube_config_contexts(location)
-            client = config.new_client_from_config(location, context, persist_config=False)
-        except (ConfigException, OSError) as error:
-            where, said = location or "~/.kube/config", " ".join(str(error).split())
-            raise CommandError(
-                f"no cluster to talk to: kubeconfig {where}: {said}; set KUBECONFIG, --kubeconfig or --context"
-            ) from error
-        chosen = next((each for each in contexts if each["name"] == context), active)
-        return cls(client, (chosen.get("context") or {}).get("namespace") or "default")
+        return cls(*connected_client(kubeconfig, context))
 
     def get(self, path: str, **query: str) -> Raw:
         """An object, or a page of a list."""

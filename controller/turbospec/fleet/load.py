@@ -1,0 +1,222 @@
+"""The load signal of every (scale target, profile key), from what its engines report. See ``capacity`` for the formula.
+
+Ready pods that do not answer are taken to be like the others, as long as most answer: a signal that vanished with one
+silent pod would leave an autoscaler blind, and one that left it out would remove the pod.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from turbospec.control.acceptance import PositionEstimate
+from turbospec.fleet import demand as offered
+from turbospec.fleet.capacity import Attainable, Capability, LoadSignal, attainable, load_signal
+from turbospec.fleet.demand import Demand, DemandMemory, Lengths, RequestCounts
+from turbospec.fleet.documents import DocumentKind, read_id
+from turbospec.fleet.load_memory import LoadKey, LoadMemory, UnknownLoad
+from turbospec.fleet.pooling import MAX_WEIGHT_SAMPLES, YOUNG_SAMPLES, Pools
+from turbospec.fleet.profiles import FittingProfile, ProfileKey
+from turbospec.fleet.snapshot import EngineReport, Mode, PodView, PolicyView
+from turbospec.fleet.standing import allowed_draft_tokens
+
+LOST_SECONDS = 60.0
+"""After a pause longer than this (an operator that did not run) nobody knows when requests came in it."""
+
+KEPT_SECONDS = 3600.0
+"""How long lengths are kept for a target without pods: scaled to zero and back, the text is the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadSituation:
+    """What the pods of one policy are judged on. ``targets`` names the scale target of every pod, by its uid."""
+
+    policy: PolicyView
+    pods: Sequence[PodView]
+    targets: Mapping[str, str]
+    profiles: Mapping[ProfileKey, FittingProfile]
+    pools: Pools
+    now_seconds: float
+
+
+def observe_load(situation: LoadSituation, memory: Mapping[LoadKey, LoadMemory]) -> dict[LoadKey, LoadMemory]:
+    """The loads of this policy's pods, and what is remembered of its targets that have none at the moment."""
+    policy, now = situation.policy, situation.now_seconds
+    grouped: dict[LoadKey, list[tuple[PodView, EngineReport]]] = {}
+    silent: dict[str, int] = {}
+    for pod in situation.pods:
+        target = situation.targets[pod.uid]
+        if pod.report is not None:
+            grouped.setdefault((policy.namespace, target, pod.report.profile_key), []).append((pod, pod.report))
+        elif pod.ready:
+            silent[target] = silent.get(target, 0) + 1
+    answering: dict[str, int] = {}
+    for (_, target, _), members in grouped.items():
+        answering[target] = answering.get(target, 0) + sum(pod.ready for pod, _ in members)
+    found = {}
+    for key, members in sorted(grouped.items(), key=lambda entry: entry[0]):
+        # Of a target's silent pods each profile key gets its share.
+        known = answering[key[1]]
+        share = silent.get(key[1], 0) * sum(pod.ready for pod, _ in members) / known if known else 0.0
+        found[key] = _observe(situation, key, members, share, memory.get(key, LoadMemory(now)))
+    return found
+
+
+def forget_load(memory: Mapping[LoadKey, LoadMemory], now_seconds: float) -> dict[LoadKey, LoadMemory]:
+    """What to remember of keys that nothing was observed of in this round: no signal, but their lengths for a while."""
+    return {
+        key: LoadMemory(entry.seconds, demand=offered.forget_rate(entry.demand), unknown=UnknownLoad.NO_READY_POD)
+        for key, entry in memory.items()
+        if now_seconds - entry.seconds < KEPT_SECONDS
+    }
+
+
+def fleet_estimates(reports: Iterable[EngineReport]) -> tuple[PositionEstimate, ...]:
+    """Acceptance and yield by position over engines that serve one text, weighted by what they have seen.
+
+    Unlike the pool that peers are told, this holds what engines infer of positions that they do not draft: what pods
+    could do may not depend on what they do.
+    """
+    known = sorted((r for r in reports if r.acceptance and r.acceptance[0] is not None), key=lambda r: r.engine_id)
+    grown = [report for report in known if report.acceptance_samples[0] >= YOUNG_SAMPLES] or known
+    found: list[PositionEstimate] = []
+    for j in range(max((len(report.acceptance) for report in grown), default=0)):
+        accepted = [(a, _weight(r)) for r in grown if j < len(r.acceptance) and (a := r.acceptance[j]) is not None]
+        yields = [(y, _weight(r)) for r in grown if j < len(r.draft_yield) and (y := r.draft_yield[j]) is not None]
+        if not accepted:
+            break
+        found.append(PositionEstimate(_mean(accepted), _mean(yields) if yields else None, sum(w for _, w in accepted)))
+    return tuple(found)
+
+
+def capability(
+    policy: PolicyView, report: EngineReport, profile: FittingProfile, estimates: tuple[PositionEstimate, ...]
+) -> Capability | None:
+    """What this engine may run now; None without a latency model, or where not even its table is known.
+
+    Steered engines may use every K that policy and graphs allow. Under a policy that is paused or only advises, an
+    engine loop that was once started goes on; otherwise the engine keeps to its table, as one that is refused does.
+    """
+    if profile.latency is None:
+        return None
+    allowed = allowed_draft_tokens(policy, report)
+    loops = read_id(report.applied_id).kind in (DocumentKind.LOCAL, DocumentKind.WAITING)
+    steered = report.unsupported_code is None and bool(allowed) and (policy.mode is Mode.ENFORCE or loops)
+    if not steered and not report.table:
+        return None
+    return Capability(
+        latency=profile.latency,
+        estimates=estimates,
+        draft_tokens=allowed if steered else tuple(sorted({row.draft_tokens for row in report.table})),
+        max_num_seqs=report.max_num_seqs,
+        max_num_batched_tokens=report.max_num_batched_tokens,
+        kv_cache_tokens=report.kv_cache_tokens,
+        table=None if steered else report.table,
+        graph_sizes=report.graph_sizes,
+        objective=policy.objective,
+    )
+
+
+def _observe(
+    situation: LoadSituation,
+    key: LoadKey,
+    members: Sequence[tuple[PodView, EngineReport]],
+    silent: float,
+    known: LoadMemory,
+) -> LoadMemory:
+    now = situation.now_seconds
+    elapsed = now - known.seconds
+    heard = {pod.uid: (report.engine_id, report.requests) for pod, report in members if report.requests is not None}
+    past = known.demand
+    if elapsed > LOST_SECONDS or not known.heard:
+        past = offered.forget_rate(past)
+    else:
+        past = offered.observe(past, _happened(known.heard, heard), elapsed)
+    ready = [report for pod, report in members if pod.ready]
+    group = _Group(key, ready, [report for _, report in members], silent)
+    signal = _signal(situation, group, past)
+    kept = {uid: counts for uid, counts in known.heard.items() if elapsed <= LOST_SECONDS} | heard
+    there = {pod.uid for pod in situation.pods}
+    return LoadMemory(
+        now,
+        {uid: counts for uid, counts in kept.items() if uid in there},
+        past,
+        signal if isinstance(signal, LoadSignal) else None,
+        signal if isinstance(signal, UnknownLoad) else None,
+        len(ready),
+        round(silent),
+    )
+
+
+def _happened(
+    before: Mapping[str, tuple[str, RequestCounts]], now: Mapping[str, tuple[str, RequestCounts]]
+) -> RequestCounts:
+    """What all engines counted since they were last heard; one that is new, or has restarted, counts from here on."""
+    total = RequestCounts(0, 0, 0, 0, 0, 0)
+    for uid, (engine, counts) in now.items():
+        known = before.get(uid)
+        if known is not None and known[0] == engine:
+            total = offered.plus(total, offered.between(known[1], counts))
+    return total
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """The engines of one key: those of ready pods, and all that answer, from whom acceptance is known."""
+
+    key: LoadKey
+    ready: Sequence[EngineReport]
+    reports: Sequence[EngineReport]
+    silent: float
+
+
+def _signal(situation: LoadSituation, group: _Group, past: DemandMemory) -> LoadSignal | UnknownLoad:
+    ready, silent = group.ready, group.silent
+    if not ready:
+        return UnknownLoad.NO_READY_POD
+    if silent > len(ready) or any(report.requests is None for report in ready):
+        return UnknownLoad.NOT_REPORTED
+    # To silent pods as many come, and as many wait in them.
+    alike = 1.0 + silent / len(ready)
+    counted, lengths = offered.demand(past, sum(report.waiting for report in ready)), offered.lengths(past)
+    if counted is None:
+        return UnknownLoad.STARTING
+    if lengths is None:
+        return UnknownLoad.TOO_FEW_REQUESTS
+    pods = _attainable(situation, group, lengths)
+    if isinstance(pods, UnknownLoad):
+        return pods
+    counted = Demand(counted.requests_per_second * alike, counted.waiting * alike)
+    return load_signal(counted, lengths, pods, silent=silent) or UnknownLoad.NO_READY_POD
+
+
+def _attainable(situation: LoadSituation, group: _Group, lengths: Lengths) -> list[Attainable] | UnknownLoad:
+    """One entry per engine; pods of one template are alike, so few are worked out."""
+    namespace, _, key = group.key
+    profile = situation.profiles.get((namespace, key))
+    if profile is None or profile.latency is None:
+        return UnknownLoad.NO_PROFILE
+    estimates = fleet_estimates(group.reports) or tuple(
+        PositionEstimate(entry.acceptance, None, entry.samples) for entry in situation.pools.remembered.get(key, ())
+    )
+    known: dict[object, Attainable | None] = {}
+    found = []
+    for report in group.ready:
+        engine = capability(situation.policy, report, profile, estimates)
+        if engine is None:
+            return UnknownLoad.NOT_REPORTED
+        limits = (engine.max_num_seqs, engine.max_num_batched_tokens, engine.kv_cache_tokens, engine.graph_sizes)
+        alike = (engine.draft_tokens, engine.table, limits)
+        if alike not in known:
+            known[alike] = attainable(engine, lengths)
+        rates = known[alike]
+        if rates is None:
+            return UnknownLoad.NO_ACCEPTANCE
+        found.append(rates)
+    return found
+
+
+def _weight(report: EngineReport) -> float:
+    return max(1.0, min(report.acceptance_samples[0], MAX_WEIGHT_SAMPLES))
+
+
+def _mean(weighted: Sequence[tuple[float, float]]) -> float:
+    return sum(value * weight for value, weight in weighted) / sum(weight for _, weight in weighted)

@@ -1,0 +1,48 @@
+"""The load signal as Prometheus, and so an autoscaler, sees it."""
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.operator.samples import KEY
+from turbospec.fleet.capacity import LoadSignal
+from turbospec.fleet.load_memory import LoadKey, LoadMemory, UnknownLoad
+from turbospec_operator.metrics import Metrics
+
+CHAT: LoadKey = ("team", "deployment/chat", KEY)
+SIGNAL = LoadSignal(0.2, 0.7, 0.5, demand_tokens_per_second=700.0, pod_capacity_tokens_per_second=500.0)
+LABELS = (("namespace", "team"), ("profile_key", KEY), ("scale_target", "deployment/chat"))
+
+
+def series(metrics: Metrics) -> dict[tuple[object, ...], float]:
+    """Values of the load's series, by name and labels."""
+    return {
+        (sample.name, *sorted(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(metrics.text().decode())
+        for sample in family.samples
+        if "scale_target" in sample.labels
+    }
+
+
+def test_the_load_is_exported_by_target_and_profile_key() -> None:
+    metrics = Metrics()
+    metrics.loads({CHAT: LoadMemory(0.0, signal=SIGNAL)})
+    part = "turbospec_offered_load_ratio_part"
+    assert series(metrics) == {
+        ("turbospec_offered_load_ratio", *LABELS): 0.7,
+        **{
+            (part, *sorted((*LABELS, ("phase", phase)))): value
+            for phase, value in (("prefill", 0.2), ("decode", 0.7), ("kv", 0.5))
+        },
+        ("turbospec_pod_capacity_tokens_per_second", *LABELS): 500.0,
+        ("turbospec_demand_tokens_per_second", *LABELS): 700.0,
+    }
+
+
+@pytest.mark.parametrize("after", [{}, {CHAT: LoadMemory(0.0, unknown=UnknownLoad.NO_READY_POD)}])
+def test_what_is_no_longer_known_is_no_longer_exported(after: dict[LoadKey, LoadMemory]) -> None:
+    """An autoscaler may not act on the load of pods that are gone, nor take unknown for nought."""
+    metrics = Metrics()
+    metrics.loads({CHAT: LoadMemory(0.0, signal=SIGNAL)})
+    metrics.loads(after)
+    names = {name for name, *_ in series(metrics)}
+    assert names == ({"turbospec_offered_load_unknown"} if after else set())
