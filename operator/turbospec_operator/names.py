@@ -16,6 +16,10 @@ ANNOTATION_INJECT_ANYWAY = "turbospec.io/inject-anyway"
 """On policies: digests, separated by commas, whose pods are injected although they failed before."""
 ANNOTATION_CONTAINER = "turbospec.io/container"
 ANNOTATION_ATTEMPT = "turbospec.io/attempt"
+ANNOTATION_NODE = "turbospec.io/node"
+ANNOTATION_UNCHECKED = "turbospec.io/unchecked"
+
+LABEL_KUEUE_QUEUE = "kueue.x-k8s.io/queue-name"
 
 ENV_TOKEN_SHA256 = "TURBOSPEC_TOKEN_SHA256"  # noqa: S105 the name of a variable, not a token
 ENV_CONTROL_PORT = "TURBOSPEC_CONTROL_PORT"

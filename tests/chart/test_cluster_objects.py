@@ -7,7 +7,13 @@ from tests.chart.conftest import CHART, NAMESPACE, Raw, Render, one, variables_o
 from tools.generate_crds import FOLDERS
 from turbospec.wire.crd import CUSTOM_RESOURCES, crd_manifest
 
-CLUSTER_SCOPED = {"ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition", "MutatingWebhookConfiguration"}
+CLUSTER_SCOPED = {
+    "ClusterRole",
+    "ClusterRoleBinding",
+    "CustomResourceDefinition",
+    "MutatingWebhookConfiguration",
+    "PriorityClass",
+}
 
 
 def definitions(objects: list[Raw]) -> dict[str, Raw]:

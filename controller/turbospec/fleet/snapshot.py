@@ -27,6 +27,13 @@ class ProfileSource(StrEnum):
     EXISTING = "Existing"
 
 
+class ProfilingCapacity(StrEnum):
+    """SpeculationPolicy.spec.profiling.capacity."""
+
+    EXISTING_NODES = "ExistingNodes"
+    MAY_PROVISION = "MayProvision"
+
+
 class EngineLoopMode(StrEnum):
     """SpeculationPolicy.spec.engine.loop."""
 
@@ -56,6 +63,8 @@ class PolicyView:
     invalid: str | None = None
     reported: tuple[tuple[str, str], ...] = ()
     objective: Objective = field(default_factory=Objective)
+    capacity: ProfilingCapacity = ProfilingCapacity.EXISTING_NODES
+    max_concurrent_nodes: int = 1
     stopped: tuple[StoppedTemplate, ...] = ()
     inject_anyway: frozenset[str] = frozenset()
     max_age_seconds: float | None = None
@@ -88,8 +97,8 @@ class EngineReport:
     ``applied_overlay`` says that ``applied_id`` is a document with a time to live. ``draft_yield[j]`` is the share of
     the drafts asked for that are longer than j tokens; empty where the engine does not tell. ``unattainable``: whether
     the engine's own loop found that no K meets the objective, at the last step; None where it did not judge. ``table``
-    is K by batch as now decided. ``requests`` is None where the engine does not count them. ``regions``: measured over
-    predicted step times under the latency model in force, by octave of batches.
+    is K by batch as now decided. ``requests`` is None where the engine does not count them.
+    ``regions``: measured over predicted step times under the latency model in force, by octave of batches.
     """
 
     engine_id: str
@@ -130,8 +139,9 @@ class PodView:
     ``kubectl rollout restart`` takes, for example ``deployment/chat``; ``controller`` is the pod's own owner, of any
     kind. ``refusal`` is the engine's answer (``code: message``) to the last document put to it, where it refused that
     document. ``cells`` are the step times that its engine has measured while serving, where a policy wants them (asked
-    for once a minute). ``template`` is the digest that the webhook gave it; ``failed_start`` says how its engine ended
-    before the pod was ever Ready.
+    for once a minute). ``changed_seconds`` is since when it is terminating, or not Ready; None where it is neither.
+    ``template`` is the digest that the webhook gave it; ``failed_start`` says how its engine ended before the pod was
+    ever Ready.
     """
 
     namespace: str
@@ -147,6 +157,7 @@ class PodView:
     report: EngineReport | None = None
     unreachable: str | None = None
     refusal: str | None = None
+    changed_seconds: float | None = None
     template: str | None = None
     failed_start: str | None = None
     controller: str | None = None
@@ -183,7 +194,12 @@ class JobPhase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class JobView:
-    """One profiling Job. ``harvestable`` says that its pod left a result whose checksum holds."""
+    """One profiling Job. ``harvestable`` says that its pod left a result whose checksum holds.
+
+    ``waiting`` is why a running Job's pod does not run, in one sentence; empty where it does. ``node`` is where its pod
+    is or will be, where that is known; ``unchecked`` the permission for want of which nobody looked whether that
+    has room.
+    """
 
     namespace: str
     name: str
@@ -193,6 +209,19 @@ class JobView:
     failure: str = ""
     finished_seconds: float | None = None
     attempt: int = 1
+    waiting: str = ""
+    node: str | None = None
+    unchecked: str = ""
+    created_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobObstacle:
+    """Why the profiling Job of this name could not be created when it was tried last, and what to do."""
+
+    namespace: str
+    name: str
+    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,3 +236,4 @@ class FleetSnapshot:
     jobs: tuple[JobView, ...] = ()
     denied: tuple[str, ...] = field(default=())
     """Permissions the operator lacks, each as ``verb resource in namespace: consequence``."""
+    obstacles: tuple[JobObstacle, ...] = ()
