@@ -75,6 +75,11 @@ setup: .venv/.stamp ## Make .venv with all a developer needs (idempotent)
 crds: setup ## Generate crds/ and the chart's copy from the wire models
 	$(PY) tools/generate_crds.py
 
+.PHONY: reference
+reference: setup ## Generate docs/reference from the chart's values and the commands' help
+	$(PY) tools/generate_values_table.py
+	$(PY) tools/generate_cli_reference.py
+
 LOCK := .venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --upgrade \
   --no-emit-index-url --no-header --no-annotate
 

@@ -8,7 +8,7 @@ import yaml
 from turbospec.wire.crd import CUSTOM_RESOURCES, GROUP, CustomResource, crd_manifest
 
 ROOT = Path(__file__).resolve().parents[1]
-FOLDERS = (ROOT / "crds", ROOT / "charts" / "turbospec" / "crds")
+FOLDERS = (ROOT / "crds", ROOT / "charts" / "turbospec" / "files" / "crds")
 HEADER = "# Written by tools/generate_crds.py out of controller/turbospec/wire; change the models, then run it again.\n"
 
 

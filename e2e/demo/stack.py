@@ -19,7 +19,7 @@ LOG_LINES = 300
 def install_turbospec(kube: Kube, say: Say, image: str, prometheus_url: str | None) -> None:
     """CRDs and chart, with this image. Done when operator and webhook are Ready."""
     repository, _, tag = image.rpartition(":")
-    kube.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(CHART / "crds"))
+    kube.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(REPOSITORY / "crds"))
     kube.apply(namespace())  # profiling is allowed in it, so it must be there
     values = {
         "image.repository": repository,

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from turbospec.fleet import breaker
 from turbospec.fleet.matching import govern
 from turbospec.wire.speculation_policy import SpeculationPolicySpec
 from turbospec_operator import runtime_bundle, views
@@ -31,8 +32,8 @@ class Admission:
         pod, namespace = request.get("object") or {}, str(request.get("namespace") or "")
         if (request.get("kind") or {}).get("kind") != "Pod" or request.get("operation") != "CREATE":
             return Outcome()
-        policy = governing_policy(await self._cluster.list(POLICIES, namespace), pod, namespace)
-        outcome = inject(pod, namespace, policy, runtime, new_nonce())
+        policy, stopped = governing_policy(await self._cluster.list(POLICIES, namespace), pod, namespace)
+        outcome = inject(pod, namespace, policy, runtime, new_nonce(), stopped=stopped)
         if outcome.injected and not request.get("dryRun"):
             await self._ensure_runtime(namespace)
         name = pod["metadata"].get("name") or pod["metadata"].get("generateName")
@@ -53,16 +54,23 @@ class Admission:
             log.warning("runtime ConfigMap: %s", error)
 
 
-def governing_policy(policies: Sequence[Raw], pod: Raw, namespace: str) -> SpeculationPolicySpec | None:
-    """The policy that will govern this pod, by the very rule of the fleet loop; None where none does."""
+def governing_policy(
+    policies: Sequence[Raw], pod: Raw, namespace: str
+) -> tuple[SpeculationPolicySpec | None, Mapping[str, str]]:
+    """The policy that will govern this pod, by the very rule of the fleet loop; None where none does.
+
+    With it the templates that its crash-loop breaker has stopped, and why.
+    """
     named = {"name": "", "uid": "", **pod["metadata"], "namespace": namespace}
     view = views.pod_view({**pod, "metadata": named}, None, None)
-    governed = govern([views.policy_view(policy) for policy in policies], [view]).pods
+    found = {policy["metadata"]["uid"]: views.policy_view(policy) for policy in policies}
+    governed = govern(found.values(), [view]).pods
     for policy in policies:
-        if governed.get(policy["metadata"]["uid"]):
-            spec = views.policy_spec(policy)
-            return None if isinstance(spec, str) else spec
-    return None
+        uid = policy["metadata"]["uid"]
+        spec = views.policy_spec(policy)
+        if governed.get(uid) and not isinstance(spec, str):
+            return spec, {stop.template: stop.message for stop in breaker.in_force(found[uid])}
+    return None, {}
 
 
 def answer(uid: str, outcome: Outcome) -> Raw:

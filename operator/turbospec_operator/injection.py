@@ -5,8 +5,10 @@ Everything is added only where it is missing, so that a second call (``reinvocat
 copied from an injected one) changes nothing that is right already.
 """
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from turbospec.wire.speculation_policy import SpeculationPolicySpec
@@ -20,6 +22,7 @@ from turbospec_operator.injection_command import (
     with_flag,
 )
 from turbospec_operator.injection_startup import speculative_config
+from turbospec_operator.injection_template import template_digest
 from turbospec_operator.runtime_bundle import MOUNT_PATH, ZIP_NAME, config_map_name
 from turbospec_operator.tokens import engine_token, token_sha256
 
@@ -62,7 +65,16 @@ class Outcome:
 
 
 class _RefusedError(Exception):
-    """This pod cannot be injected; the message is one line for its annotation."""
+    """This pod cannot be injected; the message is one line for its annotation. ``template`` is noted too."""
+
+    def __init__(self, message: str, template: str | None = None) -> None:
+        super().__init__(message)
+        self.template = template
+
+
+_NOTHING_STOPPED: Mapping[str, str] = MappingProxyType({})
+HOST_PORTS = 400
+"""Control ports that pods on their node's network are spread over, from the usual one upwards: engines may share it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +86,21 @@ class _Engine:
     serving: ServingCommand | None
 
 
-def inject(pod: Raw, namespace: str, policy: SpeculationPolicySpec | None, runtime: Runtime, nonce: str) -> Outcome:
+def inject(
+    pod: Raw,
+    namespace: str,
+    policy: SpeculationPolicySpec | None,
+    runtime: Runtime,
+    nonce: str,
+    *,
+    stopped: Mapping[str, str] = _NOTHING_STOPPED,
+) -> Outcome:
     """The patch that puts the runtime into this pod.
 
     ``policy`` governs the pod, or is None. ``nonce`` is used where the pod carries none. Pods that opted out are left
     alone without a word, and so are bystanders in a namespace that opted in (no own label, no policy, no vLLM);
-    others that cannot be injected get the reason as an annotation.
+    others that cannot be injected get the reason as an annotation. ``stopped`` holds the templates (digests) that the
+    crash-loop breaker has stopped, with its words.
     """
     labels = pod["metadata"].get("labels") or {}
     if labels.get(names.LABEL_INJECT) == "false" or names.LABEL_PROFILING_KEY in labels:
@@ -92,11 +113,18 @@ def inject(pod: Raw, namespace: str, policy: SpeculationPolicySpec | None, runti
             raise _RefusedError(
                 "no container serves vLLM as far as its command tells: name it in the policy's spec.engine.container"
             )
+        template = None if policy is None else template_digest(pod, engine.container, policy, runtime.hash)
+        if (
+            template is not None
+            and template in stopped
+            and names.ANNOTATION_INJECTED not in (pod["metadata"].get("annotations") or {})
+        ):
+            raise _RefusedError(f"injection is stopped for pods like this one: {stopped[template]}", template)
         nonce = (pod["metadata"].get("annotations") or {}).get(names.ANNOTATION_NONCE) or nonce
         token = engine_token(runtime.master_key, namespace, nonce)
         speculation, operations = _speculation(engine, policy)
         patch = (
-            *_environment(pod, engine, runtime, token_sha256(token)),
+            *_environment(pod, engine, _control_port(pod, runtime, nonce), token_sha256(token)),
             *operations,
             *_volumes(pod, engine, runtime),
             *_annotations(
@@ -105,6 +133,7 @@ def inject(pod: Raw, namespace: str, policy: SpeculationPolicySpec | None, runti
                     names.ANNOTATION_INJECTED: runtime.hash,
                     names.ANNOTATION_NONCE: nonce,
                     names.ANNOTATION_CONTAINER: engine.container["name"],
+                    **({names.ANNOTATION_TEMPLATE: template} if template else {}),
                     **({ANNOTATION_SPECULATION: speculation} if speculation else {}),
                 },
                 removed=names.ANNOTATION_NOT_INJECTED,
@@ -113,7 +142,18 @@ def inject(pod: Raw, namespace: str, policy: SpeculationPolicySpec | None, runti
         return Outcome(patch, injected=True)
     except _RefusedError as error:
         reason = str(error)
-        return Outcome(tuple(_annotations(pod, {names.ANNOTATION_NOT_INJECTED: reason})), refusal=reason)
+        said = {names.ANNOTATION_NOT_INJECTED: reason}
+        if error.template is not None:
+            said[names.ANNOTATION_TEMPLATE] = error.template
+        return Outcome(tuple(_annotations(pod, said)), refusal=reason)
+
+
+def _control_port(pod: Raw, runtime: Runtime, nonce: str) -> int:
+    """The port that the engine shall listen on. On the node's network it is one of many, by the pod's own nonce."""
+    if not pod["spec"].get("hostNetwork"):
+        return runtime.control_port
+    spread = int.from_bytes(hashlib.sha256(nonce.encode()).digest()[:4])
+    return min(runtime.control_port, 65536 - HOST_PORTS) + spread % HOST_PORTS
 
 
 def _find_engine(pod: Raw, named: str | None) -> _Engine | None:
@@ -138,13 +178,13 @@ def _names(engines: Sequence[_Engine]) -> str:
     return ", ".join(str(engine.container.get("name")) for engine in engines)
 
 
-def _environment(pod: Raw, engine: _Engine, runtime: Runtime, token_hash: str) -> Iterator[Operation]:
+def _environment(pod: Raw, engine: _Engine, control_port: int, token_hash: str) -> Iterator[Operation]:
     variables: Sequence[Raw] = engine.container.get("env") or []
     wanted = {
         "PYTHONPATH": _python_path(pod, engine.container),
         names.ENV_TOKEN_SHA256: token_hash,
         # A port that the user chose stays: the operator reads it from the pod.
-        names.ENV_CONTROL_PORT: _value(variables, names.ENV_CONTROL_PORT) or str(runtime.control_port),
+        names.ENV_CONTROL_PORT: _value(variables, names.ENV_CONTROL_PORT) or str(control_port),
         names.ENV_STATE_DIR: _value(variables, names.ENV_STATE_DIR) or STATE_PATH,
     }
     plugins = _value(variables, "VLLM_PLUGINS")

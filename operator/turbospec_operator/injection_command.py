@@ -74,8 +74,12 @@ def arguments(container: Mapping[str, Any]) -> list[str]:
 
 
 def names_speculation(container: Mapping[str, Any]) -> bool:
-    """Whether the command line already says how to speculate; what the user wrote is never overruled."""
-    return any(_SPECULATION_FLAG.search(argument) for argument in arguments(container))
+    """Whether the container already says how to speculate; what the user wrote is never overruled.
+
+    In a variable as well: shells and the kubelet put variables into command lines.
+    """
+    variables = [str(variable.get("value") or "") for variable in container.get("env") or ()]
+    return any(_SPECULATION_FLAG.search(text) for text in (*arguments(container), *variables))
 
 
 def reads_config_file(container: Mapping[str, Any]) -> bool:

@@ -6,12 +6,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from turbospec.fleet.effects import ConditionValue, EmitEvent, HarvestProfile, SetPolicyStatus, WriteServedProfile
+from turbospec.fleet.effects import (
+    ConditionValue,
+    DecisionReport,
+    EmitEvent,
+    HarvestProfile,
+    SetPolicyStatus,
+    WriteServedProfile,
+)
 from turbospec.fleet.snapshot import EngineIdentity
 from turbospec.wire.conditions import Condition
 from turbospec.wire.identity import ProfileIdentity
 from turbospec.wire.latency import from_model
-from turbospec.wire.speculation_policy import EngineStatus, SpeculationPolicyStatus
+from turbospec.wire.speculation_policy import (
+    DecisionStatus,
+    EngineStatus,
+    InjectionStop,
+    PredictionStatus,
+    SpeculationPolicyStatus,
+)
 from turbospec.wire.speculation_profile import Provenance, SpeculationProfileSpec
 from turbospec_operator import names
 from turbospec_operator.job_views import Measured
@@ -19,6 +32,7 @@ from turbospec_operator.job_views import Measured
 MAX_EVENT_NOTE = 1024
 """The API server refuses longer notes."""
 
+MAX_PREDICTIONS = 16
 MAX_ENGINE_ROWS = 64
 """SpeculationPolicyStatus.engines holds no more."""
 
@@ -93,11 +107,26 @@ def policy_status(effect: SetPolicyStatus, current: Mapping[str, Any], now_secon
                 profile=each.profile,
                 reason=each.reason,
                 message=each.message[:1024],
+                decision=None if each.decision is None else _decision(each.decision),
             )
             for each in effect.engines[:MAX_ENGINE_ROWS]
         ],
+        injection_stopped=[
+            InjectionStop(template=each.template, message=each.message[:1024]) for each in effect.stopped
+        ],
     )
     return status.model_dump(by_alias=True, exclude_none=True)
+
+
+def _decision(report: DecisionReport) -> DecisionStatus:
+    return DecisionStatus(
+        draft_tokens=report.draft_tokens,
+        reason=report.reason,
+        bounding=report.bounding,
+        predictions=[
+            PredictionStatus(draft_tokens=k, tokens_per_second=rate) for k, rate in report.predictions[:MAX_PREDICTIONS]
+        ],
+    )
 
 
 def conditions(

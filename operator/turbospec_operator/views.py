@@ -12,7 +12,7 @@ from turbospec.control.latency import InvalidProfileError
 from turbospec.control.region_fit import RegionFit
 from turbospec.control.served_cells import ServedCell
 from turbospec.fleet.demand import RequestCounts
-from turbospec.fleet.effects import TableRange
+from turbospec.fleet.effects import DecisionReport, StoppedTemplate, TableRange
 from turbospec.fleet.profiles import SERVED_DOUBT
 from turbospec.fleet.snapshot import (
     EngineIdentity,
@@ -36,6 +36,7 @@ from turbospec.wire.speculation_policy import SpeculationPolicySpec
 from turbospec.wire.speculation_profile import SpeculationProfileSpec
 from turbospec_operator import names
 from turbospec_operator.hardware_labels import refined
+from turbospec_operator.pod_failures import failed_start
 from turbospec_operator.wording import one_line
 
 Raw = Mapping[str, Any]
@@ -44,6 +45,8 @@ _BY_PREDICTION = frozenset({Reason.HIGHEST_GOODPUT, Reason.HYSTERESIS, Reason.NO
 
 MAX_DRAFT_TOKENS = 64
 """The largest K that documents can hold."""
+
+MAX_WORD = 64
 
 
 def policy_spec(raw: Raw) -> SpeculationPolicySpec | str:
@@ -72,6 +75,15 @@ def policy_view(raw: Raw) -> PolicyView:
         reported=tuple(
             (str(each.get("type", "")), str(each.get("reason", "")))
             for each in (raw.get("status") or {}).get("conditions") or []
+        ),
+        stopped=tuple(
+            StoppedTemplate(str(each.get("template", "")), str(each.get("message", "")))
+            for each in (raw.get("status") or {}).get("injectionStopped") or []
+        ),
+        inject_anyway=frozenset(
+            part.strip()
+            for part in str((meta.get("annotations") or {}).get(names.ANNOTATION_INJECT_ANYWAY, "")).split(",")
+            if part.strip()
         ),
     )
     if isinstance(spec, str):
@@ -137,6 +149,8 @@ def pod_view(raw: Raw, report: EngineReport | None, unreachable: str | None) -> 
         not_injected_reason=annotations.get(names.ANNOTATION_NOT_INJECTED),
         report=report,
         unreachable=unreachable,
+        template=annotations.get(names.ANNOTATION_TEMPLATE),
+        failed_start=failed_start(raw, annotations.get(names.ANNOTATION_CONTAINER)),
         changed_seconds=_changed(meta, conditions),
         controller=_controller(meta),
     )
@@ -204,6 +218,7 @@ def engine_report(state: EngineState, pod: Raw | None = None, node: Raw | None =
         applied_overlay=state.applied.overlay if state.applied else False,
         draft_yield=tuple(each.draft_yield for each in state.acceptance),
         unattainable=_unattainable(state.decision),
+        decision=_decision(state.decision),
         regions=tuple(RegionFit(one.batch, one.ratio, one.steps, one.off) for one in state.step_time_regions),
         identity=_identity(identity),
         table=tuple(TableRange(row.from_batch, row.to_batch, row.draft_tokens) for row in state.table),
@@ -211,6 +226,17 @@ def engine_report(state: EngineState, pod: Raw | None = None, node: Raw | None =
         max_num_batched_tokens=state.limits.max_num_batched_tokens,
         kv_cache_tokens=state.limits.kv_cache_tokens,
         graph_sizes=tuple(state.limits.graph_sizes),
+    )
+
+
+def _decision(decision: DecisionState | None) -> DecisionReport | None:
+    if decision is None:
+        return None
+    return DecisionReport(
+        draft_tokens=decision.draft_tokens,
+        reason=decision.reason[:MAX_WORD],
+        bounding=None if decision.bounding is None else decision.bounding[:MAX_WORD],
+        predictions=tuple((each.draft_tokens, round(each.tokens_per_second)) for each in decision.predictions),
     )
 
 

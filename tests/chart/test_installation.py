@@ -38,6 +38,39 @@ def installed(helm: Callable[..., str], api_server: ApiServer, namespace: str) -
     bound("uninstall", "--ignore-not-found", "turbospec")
 
 
+VARIANTS: dict[str, dict[str, object]] = {
+    "defaults": {},
+    "one namespace": {"watchNamespace": "default"},
+    "existing Secret": {
+        "webhook": {
+            "certificates": {
+                "mode": "existingSecret",
+                "existingSecret": {"name": "mine", "caBundle": "-----BEGIN CERTIFICATE-----"},
+            }
+        }
+    },
+    "all that is optional": {
+        "networkPolicy": {"enabled": True},
+        "imagePullSecrets": [{"name": "registry"}],
+        "prometheus": {"url": "http://prometheus:9090"},
+        "operator": {"nodeSelector": {"a": "b"}, "tolerations": [{"operator": "Exists"}], "podAnnotations": {}},
+    },
+}
+
+
+@pytest.mark.parametrize("values", VARIANTS.values(), ids=VARIANTS)
+def test_every_object_is_valid_to_the_letter(
+    api_server: ApiServer, render: Render, namespace: str, values: dict[str, object]
+) -> None:
+    """Strict validation by the API server: no unknown field, none of the wrong form."""
+    # The authority of the existing Secret is none: that one webhook configuration would be refused.
+    objects = [each for each in render(namespace, **values) if "caBundle" not in json.dumps(each)]
+    assert len(objects) > 10
+    manifest = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
+    flags = ("--dry-run=server", "--validate=strict", "--server-side", "--force-conflicts")
+    api_server.kubectl("apply", *flags, "-f", "-", manifest=manifest)
+
+
 async def test_an_upgrade_keeps_the_published_authority(
     installed: Callable[..., str], api_server: ApiServer, namespace: str
 ) -> None:

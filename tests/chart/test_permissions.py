@@ -53,8 +53,13 @@ OPERATOR, WEBHOOK = "turbospec-operator", "turbospec-webhook"
 OWN, TENANT = "own", "tenant"
 PERMISSIONS = [
     (OPERATOR, TENANT, "list", "speculationpolicies.turbospec.io", True),
+    (OPERATOR, TENANT, "watch", "speculationpolicies.turbospec.io", True),
+    (OPERATOR, TENANT, "list", "speculationprofiles.turbospec.io", True),
     (OPERATOR, TENANT, "watch", "speculationprofiles.turbospec.io", True),
+    (OPERATOR, None, "list", "customresourcedefinitions.apiextensions.k8s.io", True),
+    (OPERATOR, None, "watch", "customresourcedefinitions.apiextensions.k8s.io", True),
     (OPERATOR, TENANT, "patch", "speculationpolicies.turbospec.io/status", True),
+    (OPERATOR, TENANT, "get", "speculationprofiles.turbospec.io", True),
     (OPERATOR, TENANT, "create", "speculationprofiles.turbospec.io", True),
     (OPERATOR, TENANT, "update", "speculationprofiles.turbospec.io", True),
     (OPERATOR, TENANT, "delete", "speculationprofiles.turbospec.io", False),
@@ -72,8 +77,11 @@ PERMISSIONS = [
     (OPERATOR, TENANT, "create", "configmaps", True),
     (OPERATOR, TENANT, "create", "events.events.k8s.io", True),
     (OPERATOR, OWN, "create", "leases.coordination.k8s.io", True),
+    (OPERATOR, OWN, "get", "leases.coordination.k8s.io/turbospec-operator", True),
+    (OPERATOR, OWN, "get", "leases.coordination.k8s.io/another", False),
     (OPERATOR, OWN, "update", "leases.coordination.k8s.io/turbospec-operator", True),
     (OPERATOR, OWN, "get", "secrets/turbospec-master-key", True),
+    (OPERATOR, OWN, "create", "secrets", True),
     (OPERATOR, OWN, "get", "secrets/turbospec-webhook-tls", False),
     (OPERATOR, OWN, "list", "secrets", False),
     (OPERATOR, TENANT, "get", "secrets/turbospec-master-key", False),
@@ -86,15 +94,41 @@ PERMISSIONS = [
     (OPERATOR, TENANT, "patch", "speculationpolicies.turbospec.io", False),
     (WEBHOOK, TENANT, "list", "speculationpolicies.turbospec.io", True),
     (WEBHOOK, TENANT, "create", "configmaps", True),
+    (WEBHOOK, OWN, "list", "speculationpolicies.turbospec.io", True),
+    (WEBHOOK, OWN, "create", "secrets", True),
+    (WEBHOOK, OWN, "get", "secrets/turbospec-webhook-tls", True),
     (WEBHOOK, OWN, "update", "secrets/turbospec-webhook-tls", True),
     (WEBHOOK, OWN, "get", "secrets/turbospec-master-key", True),
     (WEBHOOK, OWN, "update", "secrets/turbospec-master-key", False),
     (WEBHOOK, TENANT, "get", "secrets", False),
     (WEBHOOK, TENANT, "get", "configmaps", False),
     (WEBHOOK, TENANT, "list", "pods", False),
+    (WEBHOOK, None, "get", "mutatingwebhookconfigurations.admissionregistration.k8s.io/turbospec-webhook", True),
     (WEBHOOK, None, "update", "mutatingwebhookconfigurations.admissionregistration.k8s.io/turbospec-webhook", True),
     (WEBHOOK, None, "update", "mutatingwebhookconfigurations.admissionregistration.k8s.io/another", False),
 ]
+
+
+def test_no_permission_is_granted_that_is_not_in_this_list(render: Render) -> None:
+    """So that none creeps in, and taking one away fails the test below."""
+    granted = {
+        (each["metadata"]["name"].removesuffix("-own").removesuffix("-configuration"), verb, name)
+        for each in render()
+        if each["kind"] in ("Role", "ClusterRole") and "aggregate-to" not in str(each["metadata"]["labels"])
+        for rule in each["rules"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+        for name in _spelt(resource, rule)
+    }
+    listed = {(account, verb, resource) for account, _, verb, resource, allowed in PERMISSIONS if allowed}
+    assert granted - listed == set()
+
+
+def _spelt(resource: str, rule: Raw) -> list[str]:
+    plural, _, subresource = resource.partition("/")
+    whole = ".".join(part for part in (plural, rule["apiGroups"][0]) if part)
+    suffixes = [subresource] if subresource else rule.get("resourceNames", [""])
+    return [f"{whole}/{suffix}" if suffix else whole for suffix in suffixes]
 
 
 @pytest.mark.parametrize("permission", PERMISSIONS, ids=lambda permission: " ".join(map(str, permission)))

@@ -2,7 +2,6 @@
 
 import base64
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 import yaml
@@ -33,7 +32,7 @@ def test_default_installation_is_complete(render: Render) -> None:
     kinds = {each["kind"] for each in render()}
     assert kinds == {
         "Deployment", "Service", "ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding",
-        "MutatingWebhookConfiguration", "PodDisruptionBudget", "PriorityClass",
+        "MutatingWebhookConfiguration", "PodDisruptionBudget", "CustomResourceDefinition", "PriorityClass",
     }  # fmt: skip
 
 
@@ -183,7 +182,8 @@ def test_pods_opt_in_by_their_own_label_or_their_namespaces(
         return {"turbospec.io/inject": value} if value else {}
 
     named = {"kubernetes.io/metadata.name": namespace} | labels(namespace_label)
-    webhooks = one(render(watchNamespace=watch), "MutatingWebhookConfiguration", CONFIGURATION)["webhooks"]
+    name = f"{CONFIGURATION}-{watch}" if watch else CONFIGURATION
+    webhooks = one(render(watchNamespace=watch), "MutatingWebhookConfiguration", name)["webhooks"]
     made = sum(selected(webhook, named, labels(pod_label)) for webhook in webhooks)
     assert made == (calls if watch in ("", namespace) else 0)
 
@@ -207,13 +207,13 @@ def test_the_webhook_can_never_hold_up_a_pod(render: Render) -> None:
 
 
 def test_one_namespace_needs_no_cluster_wide_permissions(render: Render) -> None:
-    """Only our own webhook configuration is cluster-scoped."""
-    objects = render(watchNamespace="team-a")
+    """Only our own webhook configuration is cluster-scoped (and the roles of users, which grant us nothing)."""
+    objects = render(watchNamespace="team-a", rbac={"aggregate": False}, crds={"install": False})
     (priority,) = [each for each in objects if each["kind"] == "PriorityClass"]
     assert (priority["value"], priority["preemptionPolicy"], priority["globalDefault"]) == (-10, "Never", False)
-    assert one(objects, "Role", priority["metadata"]["name"])["metadata"]["namespace"] == "team-a"
+    assert one(objects, "Role", "turbospec-profiling")["metadata"]["namespace"] == "team-a"
     cluster_roles = [each["metadata"]["name"] for each in objects if each["kind"] == "ClusterRole"]
-    assert cluster_roles == ["turbospec-webhook-configuration"]
+    assert cluster_roles == ["turbospec-webhook-configuration-team-a"]
     assert one(objects, "Role", "turbospec-operator")["metadata"]["namespace"] == "team-a"
     assert "clusterspeculationprofiles" not in str(objects)
     binding = one(objects, "RoleBinding", "turbospec-operator")
@@ -223,7 +223,7 @@ def test_one_namespace_needs_no_cluster_wide_permissions(render: Render) -> None
 
 def test_without_the_webhook_nothing_of_it_is_left(render: Render) -> None:
     """webhook.enabled: false."""
-    assert "webhook" not in str(render(webhook={"enabled": False}))
+    assert "webhook" not in str(render(webhook={"enabled": False}, crds={"install": False}))
 
 
 @pytest.mark.parametrize("watch", ["", "team-a"])
@@ -263,6 +263,9 @@ BAD_VALUES: dict[str, tuple[Raw, str]] = {
     "namespace that is not governed": ({"watchNamespace": "a", "jobs": {"namespaces": ["b"]}}, "name no other"),
     "no namespace": ({"jobs": {"namespaces": ["Team A"]}}, "namespaces"),
     "interval": ({"operator": {"intervalSeconds": 0}}, "intervalSeconds"),
+    "cluster objects": ({"clusterObjects": "None"}, "clusterObjects"),
+    "scrape interval": ({"monitoring": {"serviceMonitor": {"interval": "soon"}}}, "interval"),
+    "spread without pods": ({"webhook": {"topologySpreadConstraints": [{"maxSkew": 1}]}}, "labelSelector"),
 }
 
 
@@ -273,7 +276,25 @@ def test_bad_values_are_refused_by_name(render: Render, values: Raw, named: str)
         render(**values)
 
 
-def test_every_value_is_known_to_the_schema(render: Render) -> None:
-    """The defaults pass the schema, and a key that only one of them has would be refused."""
-    values: Any = yaml.safe_load((CHART / "values.yaml").read_text())
-    render(**values)
+@pytest.mark.parametrize("part", ["operator", "webhook"])
+def test_pods_go_where_the_values_send_them(render: Render, part: str) -> None:
+    """Priority, nodes, tolerations, affinity, and spread, which for the webhook replaces its own."""
+    spread = [{"maxSkew": 2, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule", "labelSelector": {}}]
+    placement: Raw = {
+        "priorityClassName": "system-cluster-critical",
+        "nodeSelector": {"pool": "system"},
+        "tolerations": [{"key": "system", "operator": "Exists"}],
+        "affinity": {"nodeAffinity": {}},
+        "topologySpreadConstraints": spread,
+    }
+    pod = pod_of(render(**{part: placement}), f"turbospec-{part}")
+    assert placement.items() <= pod.items()
+
+
+def test_webhook_replicas_are_spread_and_never_all_evicted_at_once(render: Render) -> None:
+    """By default; one replica has no budget, which would only hold up drains."""
+    objects = render()
+    (spread,) = pod_of(objects, "turbospec-webhook")["topologySpreadConstraints"]
+    assert spread["topologyKey"] == "kubernetes.io/hostname"
+    assert one(objects, "PodDisruptionBudget", "turbospec-webhook")["spec"]["maxUnavailable"] == 1
+    assert not [each for each in render(webhook={"replicas": 1}) if each["kind"] == "PodDisruptionBudget"]

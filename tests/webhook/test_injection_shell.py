@@ -1,9 +1,6 @@
 """The flag reaches vLLM and nothing else changes: mutated commands run in a real shell with a recording `vllm`."""
 
 import json
-import os
-import subprocess
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,48 +10,6 @@ from turbospec_operator.injection_shell import simple_commands
 
 VALUE = """{"method":"ngram","text":"it's $HOME \\"quoted\\""}"""
 FLAG = ["--speculative-config", VALUE]
-
-RECORDER = """#!/bin/sh
-for argument in "$@"; do printf '%s\\0' "$argument" >> "$RECORD"; done
-printf '\\n\\0' >> "$RECORD"
-"""
-
-
-@pytest.fixture
-def shell(tmp_path: Path) -> Any:
-    """Runs an argument vector with recording `vllm`, `python3` and `exec`-able paths; returns the recorded calls."""
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    for name in ("vllm", "python3", "numactl"):
-        (folder / name).write_text(RECORDER)
-        (folder / name).chmod(0o755)
-    record = tmp_path / "record"
-
-    def run(argv: list[str]) -> list[list[str]]:
-        record.unlink(missing_ok=True)
-        environment = {
-            "PATH": f"{folder}:{os.environ['PATH']}",
-            "RECORD": str(record),
-            "MODEL": "org/my model",
-            "EXTRA": "--max-num-seqs 8",
-            "BIN": str(folder),
-        }
-        done = subprocess.run(
-            argv, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=30
-        )
-        assert done.returncode == 0, done.stderr
-        calls: list[list[str]] = []
-        current: list[str] = []
-        for argument in record.read_text().split("\0")[:-1]:
-            if argument == "\n":
-                calls.append(current)
-                current = []
-            else:
-                current.append(argument)
-        return calls
-
-    return run
-
 
 SCRIPTS = {
     "plain": "vllm serve m --port 8000",

@@ -56,11 +56,41 @@ tolerations: {{ toJson . }}
 {{- with .affinity }}
 affinity: {{ toJson . }}
 {{- end }}
+{{- with .topologySpreadConstraints }}
+topologySpreadConstraints: {{ toJson . }}
+{{- end }}
+{{- end }}
+
+{{/* Not empty where cluster-scoped, or namespaced, objects are wanted. Input: the root context. */}}
+{{- define "turbospec.wantsCluster" -}}
+{{- ternary "" "yes" (eq .Values.clusterObjects "Skip") -}}
+{{- end }}
+{{- define "turbospec.wantsNamespaced" -}}
+{{- ternary "" "yes" (eq .Values.clusterObjects "Only") -}}
+{{- end }}
+
+{{/* The name of a cluster-scoped object: releases that watch one namespace each have their own. Input: root, name. */}}
+{{- define "turbospec.clusterName" -}}
+{{- .name -}}{{- with .root.Values.watchNamespace -}}-{{ . }}{{- end -}}
+{{- end }}
+
+{{/*
+Not empty where a CRD is ours to install: it is not there, or this release owns it. One that somebody applied by hand, or
+that another release owns, is left to them: Helm would refuse the whole release. Input: root, crd (its name).
+*/}}
+{{- define "turbospec.mayOwn" -}}
+{{- $found := lookup "apiextensions.k8s.io/v1" "CustomResourceDefinition" "" .crd | default dict -}}
+{{- $annotations := ($found.metadata | default dict).annotations | default dict -}}
+{{- $release := get $annotations "meta.helm.sh/release-name" -}}
+{{- $namespace := get $annotations "meta.helm.sh/release-namespace" -}}
+{{- if or (not $found) (and (eq $release .root.Release.Name) (eq $namespace .root.Release.Namespace)) -}}yes{{- end -}}
 {{- end }}
 
 {{/* A role where TurboSpec governs: cluster-wide, or in one namespace. Input: root, name, rules. */}}
 {{- define "turbospec.governingRole" -}}
 {{- $namespaced := .root.Values.watchNamespace -}}
+{{- if include (ternary "turbospec.wantsNamespaced" "turbospec.wantsCluster" (not (empty $namespaced))) .root -}}
+---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: {{ ternary "Role" "ClusterRole" (not (empty $namespaced)) }}
 metadata:
@@ -86,9 +116,12 @@ roleRef:
 subjects:
 - {kind: ServiceAccount, name: {{ .name }}, namespace: {{ .root.Release.Namespace }}}
 {{- end }}
+{{- end }}
 
 {{/* A role in the namespace of the release. Input: root, name, rules. */}}
 {{- define "turbospec.ownRole" -}}
+{{- if include "turbospec.wantsNamespaced" .root -}}
+---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: Role
 metadata:
@@ -106,4 +139,5 @@ metadata:
 roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: {{ .name }}-own}
 subjects:
 - {kind: ServiceAccount, name: {{ .name }}, namespace: {{ .root.Release.Namespace }}}
+{{- end }}
 {{- end }}

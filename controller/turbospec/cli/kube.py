@@ -15,6 +15,24 @@ JOB_LABEL = "turbospec.io/profiling-key"
 LOG_LINES = 200
 
 
+def connected_client(kubeconfig: str | None, context: str | None) -> tuple[Any, str]:
+    """The client's ApiClient for a context, and the context's namespace. Raises CommandError where there is none."""
+    from kubernetes import config
+    from kubernetes.config import ConfigException
+
+    location = kubeconfig or os.environ.get("KUBECONFIG") or None
+    try:
+        contexts, active = config.list_kube_config_contexts(location)
+        client = config.new_client_from_config(location, context, persist_config=False)
+    except (ConfigException, OSError) as error:
+        where = location or "~/.kube/config"
+        raise CommandError(
+            f"no cluster to talk to: kubeconfig {where}: {_line(str(error))}. Set KUBECONFIG, --kubeconfig or --context"
+        ) from error
+    chosen = next((each for each in contexts if each["name"] == context), active)
+    return client, (chosen.get("context") or {}).get("namespace") or "default"
+
+
 class Kube:
     """One context of a kubeconfig. Every method raises CommandError where the API server does not do as asked."""
 
@@ -31,21 +49,7 @@ class Kube:
     @classmethod
     def connect(cls, kubeconfig: str | None, context: str | None) -> Self:
         """Configured as kubectl is: the file given, else KUBECONFIG, else ~/.kube/config."""
-        from kubernetes import config
-        from kubernetes.config import ConfigException
-
-        location = kubeconfig or os.environ.get("KUBECONFIG") or None
-        try:
-            contexts, active = config.list_kube_config_contexts(location)
-            client = config.new_client_from_config(location, context, persist_config=False)
-        except (ConfigException, OSError) as error:
-            where = location or "~/.kube/config"
-            raise CommandError(
-                f"no cluster to talk to: kubeconfig {where}: {_line(str(error))}. "
-                "Set KUBECONFIG, --kubeconfig or --context"
-            ) from error
-        chosen = next((each for each in contexts if each["name"] == context), active)
-        return cls(client, (chosen.get("context") or {}).get("namespace") or "default")
+        return cls(*connected_client(kubeconfig, context))
 
     def profiles(self, namespace: str | None) -> list[Raw]:
         """SpeculationProfiles of a namespace, or of all."""

@@ -1,8 +1,13 @@
-"""The command ``turbospec``."""
+"""The command ``turbospec``, which kubectl finds as a plugin: ``kubectl turbospec``."""
 
 import click
 
 import turbospec
+from turbospec.cli.completion import completion
+from turbospec.cli.fleet.diagnose import diagnose
+from turbospec.cli.fleet.explain import explain
+from turbospec.cli.fleet.mode import pause, resume
+from turbospec.cli.fleet.status import status
 from turbospec.cli.profile.commands import profile
 from turbospec.cli.sim import sim
 from turbospec.cli.simulate import simulate
@@ -11,12 +16,14 @@ from turbospec.cli.simulate import simulate
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(turbospec.__version__, prog_name="turbospec")
 def main() -> None:
-    """Goodput-optimal speculative decoding for vLLM fleets."""
+    """Goodput-optimal speculative decoding for vLLM fleets.
+
+    Exit status: 0 done, 1 an error (one line on stderr), 2 a wrong command line, 3 ``diagnose`` found problems.
+    """
 
 
-main.add_command(simulate)
-main.add_command(sim)
-main.add_command(profile)
+for command in (status, explain, diagnose, pause, resume, profile, simulate, sim, completion):
+    main.add_command(command)
 
 if __name__ == "__main__":
     main()

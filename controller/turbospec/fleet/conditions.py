@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from turbospec.control.objective import Objective
 from turbospec.fleet import drift
 from turbospec.fleet.drift import DriftStanding
-from turbospec.fleet.effects import ConditionValue
+from turbospec.fleet.effects import ConditionValue, StoppedTemplate
 from turbospec.fleet.matching import Overlap
 from turbospec.fleet.profiling import ProfileReason, ProfileStanding, urgency
 from turbospec.fleet.snapshot import Mode, PolicyView
@@ -40,13 +40,17 @@ _PROFILED_STATUS = {ProfileReason.READY: "True", ProfileReason.STALE: "True", Pr
 
 @dataclass(frozen=True, slots=True)
 class PolicyFindings:
-    """All that the conditions of one policy are made of. ``denied`` are the permissions the operator lacks for it."""
+    """All that the conditions of one policy are made of.
+
+    ``denied`` are the permissions the operator lacks for it, ``stopped`` the templates that are injected no more.
+    """
 
     policy: PolicyView
     engines: tuple[EngineStanding, ...]
     profiles: tuple[ProfileStanding, ...]
     overlaps: tuple[Overlap, ...]
     denied: tuple[str, ...]
+    stopped: tuple[StoppedTemplate, ...] = ()
     drift: tuple[DriftStanding, ...] = ()
 
 
@@ -86,6 +90,11 @@ def _profiled(findings: PolicyFindings, controlled: ConditionValue) -> Condition
 
 def _injected(findings: PolicyFindings, controlled: ConditionValue) -> ConditionValue:
     total = len(findings.engines)
+    if findings.stopped:
+        carrying = sum(standing.pod.injected for standing in findings.engines)
+        stops = " ".join(f"Template {stop.template}: {stop.message}" for stop in findings.stopped)
+        message = f"{carrying}/{total} pods carry the runtime. {stops}"
+        return ConditionValue("Injected", "False", "InjectionStopped", message)
     if not total:
         return ConditionValue("Injected", "Unknown", controlled.reason, "the policy governs no pod.")
     missing = [standing for standing in findings.engines if not standing.pod.injected]

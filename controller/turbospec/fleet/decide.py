@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from turbospec.fleet import drift, pooling, status
+from turbospec.fleet import breaker, drift, pooling, status
 from turbospec.fleet.conditions import PolicyFindings
 from turbospec.fleet.effects import CreateProfilingJob, Effect, EnsureRuntime, HarvestProfile, PushControl
 from turbospec.fleet.engines import EngineRound, EngineSituation, decide_engine
@@ -64,6 +64,7 @@ def decide(snapshot: FleetSnapshot, memory: FleetMemory) -> tuple[tuple[Effect, 
     engines: dict[str, EngineMemory] = {}
     pool_memories: dict[tuple[str, str], PoolMemory] = {}
     written: dict[str, PolicyMemory] = {}
+    failed_starts: dict[str, tuple[tuple[str, str], ...]] = {}
     loads: dict[LoadKey, LoadMemory] = {}
     for policy in policies:
         governed = governance.pods.get(policy.uid, ())
@@ -77,16 +78,19 @@ def decide(snapshot: FleetSnapshot, memory: FleetMemory) -> tuple[tuple[Effect, 
             pushes.extend(outcome.pushes)
             if outcome.memory is not None:
                 engines[outcome.standing.pod.uid] = outcome.memory
+        stopped, failed_starts[policy.uid] = breaker.judge(policy, governed, memory.failed_starts.get(policy.uid, ()))
         engine_standings = [agreement.mark(outcome.standing) for outcome in rounds]
         findings = _findings(snapshot, policy, engine_standings, standings, governance)
-        findings = replace(findings, drift=agreement.of(policy.uid))
+        findings = replace(findings, drift=agreement.of(policy.uid), stopped=stopped)
         effects, written[policy.uid] = _report(findings, memory.policies.get(policy.uid), now)
         reports.extend(effects)
     reports.extend(agreement.events)
     unseen = {key: entry for key, entry in memory.loads.items() if key not in loads}
     loads |= forget_load(unseen, now)
     requested = _requested(memory, requests, now)
-    remembered = FleetMemory(engines, pool_memories, written, requested, loads, agreement.memory, served, sights)
+    remembered = FleetMemory(
+        engines, pool_memories, written, requested, loads, agreement.memory, served, sights, failed_starts
+    )
     return (*requests, *grown, *pushes, *reports), remembered
 
 

@@ -111,6 +111,24 @@ class ConditionValue:
 
 
 @dataclass(frozen=True, slots=True)
+class StoppedTemplate:
+    """Pods that are injected no more, by the digest that the webhook gives them, and why."""
+
+    template: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionReport:
+    """Why an engine runs its K: its own words, and the goodput (whole tokens per second) it expected of each K."""
+
+    draft_tokens: int
+    reason: str
+    bounding: str | None = None
+    predictions: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class EngineSummary:
     """One row of the policy's status."""
 
@@ -123,6 +141,7 @@ class EngineSummary:
     profile: str | None
     reason: str
     message: str
+    decision: DecisionReport | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +158,7 @@ class SetPolicyStatus:
     profile: str | None
     draft_tokens: str | None
     engines: tuple[EngineSummary, ...]
+    stopped: tuple[StoppedTemplate, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,10 +107,15 @@ class PolicyMemory:
     seconds: float
 
 
+FailedStarts = Mapping[str, tuple[tuple[str, str], ...]]
+"""(template, pod uid) of injected pods whose engine ended before they were Ready, by policy uid."""
+
+
 @dataclass(frozen=True)
 class FleetMemory:
     """Empty at the start of the operator. ``engines`` is keyed by pod uid, ``policies`` by policy uid.
 
+    ``failed_starts`` holds the pods that failed, by policy uid: those that are deleted before the next fails count too.
     ``requested`` holds when a Job, a harvest or a runtime was last asked for, keyed by ``(effect, namespace, name)``:
     a slow cache is not answered with the same request every round. ``loads`` are the load signals, and what they were
     made of. ``served``: when what engines have measured was last looked at, by namespace and profile key.
@@ -125,6 +130,7 @@ class FleetMemory:
     drift: DriftMemory = field(default_factory=DriftMemory)
     served: Mapping[tuple[str, str], float] = field(default_factory=dict)
     jobs: Mapping[JobName, JobSight] = field(default_factory=dict)
+    failed_starts: FailedStarts = field(default_factory=dict)
 
 
 def request_key(effect: CreateProfilingJob | HarvestProfile | EnsureRuntime) -> tuple[str, str, str]:

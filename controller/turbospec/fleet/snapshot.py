@@ -8,7 +8,7 @@ from turbospec.control.objective import Objective
 from turbospec.control.region_fit import RegionFit
 from turbospec.control.served_cells import ServedCell
 from turbospec.fleet.demand import RequestCounts
-from turbospec.fleet.effects import TableRange
+from turbospec.fleet.effects import DecisionReport, StoppedTemplate, TableRange
 
 
 class Mode(StrEnum):
@@ -46,7 +46,8 @@ class PolicyView:
     """One SpeculationPolicy. ``invalid`` is set when its spec could not be read: it then governs nothing.
 
     ``reported`` holds (type, reason) of the conditions in the resource's status now: an operator that restarts compares
-    with them and repeats no event.
+    with them and repeats no event. ``stopped`` is what its crash-loop breaker has stopped by its status now,
+    ``inject_anyway`` what a person wants injected all the same.
     """
 
     namespace: str
@@ -64,6 +65,8 @@ class PolicyView:
     objective: Objective = field(default_factory=Objective)
     capacity: ProfilingCapacity = ProfilingCapacity.EXISTING_NODES
     max_concurrent_nodes: int = 1
+    stopped: tuple[StoppedTemplate, ...] = ()
+    inject_anyway: frozenset[str] = frozenset()
     max_age_seconds: float | None = None
 
 
@@ -118,6 +121,7 @@ class EngineReport:
     applied_overlay: bool = False
     draft_yield: tuple[float | None, ...] = ()
     unattainable: bool | None = None
+    decision: DecisionReport | None = None
     regions: tuple[RegionFit, ...] = ()
     identity: EngineIdentity | None = None
     table: tuple[TableRange, ...] = ()
@@ -136,6 +140,8 @@ class PodView:
     kind. ``refusal`` is the engine's answer (``code: message``) to the last document put to it, where it refused that
     document. ``cells`` are the step times that its engine has measured while serving, where a policy wants them (asked
     for once a minute). ``changed_seconds`` is since when it is terminating, or not Ready; None where it is neither.
+    ``template`` is the digest that the webhook gave it; ``failed_start`` says how its engine ended before the pod was
+    ever Ready.
     """
 
     namespace: str
@@ -152,6 +158,8 @@ class PodView:
     unreachable: str | None = None
     refusal: str | None = None
     changed_seconds: float | None = None
+    template: str | None = None
+    failed_start: str | None = None
     controller: str | None = None
     cells: tuple[ServedCell, ...] = ()
 

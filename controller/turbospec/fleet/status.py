@@ -31,6 +31,7 @@ def policy_status(findings: PolicyFindings) -> SetPolicyStatus:
         profile=_profile_summary(standing.profile for standing in findings.profiles),
         draft_tokens=_draft_tokens_summary(engines),
         engines=tuple(_row(standing) for standing in sorted(shown, key=lambda standing: standing.pod.name)),
+        stopped=findings.stopped,
     )
 
 
@@ -51,7 +52,8 @@ def _settled(status: SetPolicyStatus) -> SetPolicyStatus:
         conditions=tuple(ConditionValue(entry.type, entry.status, entry.reason, "") for entry in status.conditions),
         draft_tokens=None,
         engines=tuple(
-            replace(row, draft_tokens=None, batch=None, acceptance_percent=None, message="") for row in status.engines
+            replace(row, draft_tokens=None, batch=None, acceptance_percent=None, message="", decision=None)
+            for row in status.engines
         ),
     )
 
@@ -69,6 +71,7 @@ def _row(standing: EngineStanding) -> EngineSummary:
         profile=standing.profile,
         reason=standing.reason,
         message=limited(standing.message),
+        decision=None if report is None else report.decision,
     )
 
 

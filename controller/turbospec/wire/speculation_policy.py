@@ -177,6 +177,26 @@ class SpeculationPolicySpec(WireModel):
     profiling: ProfilingSpec = ProfilingSpec()
 
 
+class PredictionStatus(WireModel):
+    """What an engine expects of one K."""
+
+    draft_tokens: Annotated[int, Field(description="K.")]
+    tokens_per_second: Annotated[int, Field(description="Predicted goodput at the engine's last batch.")]
+
+
+class DecisionStatus(WireModel):
+    """Why an engine runs its K, in its own words (docs/engine.md)."""
+
+    draft_tokens: Annotated[int, Field(description="K that was decided.")]
+    reason: Annotated[str, Field(max_length=64, description="Why, in one word.")]
+    bounding: Annotated[
+        str | None, Field(max_length=64, description="What keeps a longer draft, or one of higher goodput, from use.")
+    ] = None
+    predictions: Annotated[
+        list[PredictionStatus], Field(default_factory=list, max_length=16, description="Every K that was weighed.")
+    ]
+
+
 class EngineStatus(WireModel):
     """One engine, as last observed."""
 
@@ -195,6 +215,16 @@ class EngineStatus(WireModel):
     ] = None
     reason: Annotated[str, Field(max_length=128, description="One word: why it is in this state.")]
     message: Annotated[str, Field(max_length=1024, description="What to know or do.")] = ""
+    decision: Annotated[DecisionStatus | None, Field(description="Why the engine runs its K.")] = None
+
+
+class InjectionStop(WireModel):
+    """Pods that start without TurboSpec, because those before them failed."""
+
+    template: Annotated[
+        str, Field(max_length=63, description="Digest that the webhook gives to pods that start alike.")
+    ]
+    message: Annotated[str, Field(max_length=1024, description="What failed, and how to have them injected again.")]
 
 
 class SpeculationPolicyStatus(LenientModel):
@@ -225,4 +255,12 @@ class SpeculationPolicyStatus(LenientModel):
     ] = None
     engines: Annotated[
         list[EngineStatus], Field(default_factory=list, max_length=64, description="The first 64 engines.")
+    ]
+    injection_stopped: Annotated[
+        list[InjectionStop],
+        Field(
+            default_factory=list,
+            max_length=16,
+            description="Pods that are injected no more, since injected ones failed before they were Ready.",
+        ),
     ]

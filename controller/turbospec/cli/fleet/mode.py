@@ -1,0 +1,39 @@
+"""``turbospec pause`` and ``turbospec resume``: hands off a policy's engines, and on again."""
+
+import click
+
+from turbospec.cli.fleet.api import Api, place_options, policies_path
+
+ANNOTATION = "turbospec.io/mode-before-pause"
+
+
+@click.command()
+@click.argument("policy")
+@place_options
+def pause(policy: str, *, namespace: str | None, context: str | None, kubeconfig: str | None) -> None:
+    """Push nothing to the engines of POLICY any more; they keep what they have."""
+    api = Api.connect(kubeconfig, context)
+    path = policies_path(namespace or api.namespace, policy)
+    mode = (api.get(path).get("spec") or {}).get("mode", "Enforce")
+    if mode == "Paused":
+        click.echo(f"policy {policy} is paused already")
+        return
+    api.merge(path, {"metadata": {"annotations": {ANNOTATION: mode}}, "spec": {"mode": "Paused"}})
+    click.echo(f"policy {policy} is paused; its engines keep what they have. Go on: turbospec resume {policy}")
+
+
+@click.command()
+@click.argument("policy")
+@place_options
+def resume(policy: str, *, namespace: str | None, context: str | None, kubeconfig: str | None) -> None:
+    """Give POLICY the mode that it had before it was paused."""
+    api = Api.connect(kubeconfig, context)
+    path = policies_path(namespace or api.namespace, policy)
+    raw = api.get(path)
+    mode = (raw.get("spec") or {}).get("mode", "Enforce")
+    if mode != "Paused":
+        click.echo(f"policy {policy} is not paused: its mode is {mode}")
+        return
+    before = (raw["metadata"].get("annotations") or {}).get(ANNOTATION, "Enforce")
+    api.merge(path, {"metadata": {"annotations": {ANNOTATION: None}}, "spec": {"mode": before}})
+    click.echo(f"policy {policy} goes on: its mode is {before}")

@@ -1,0 +1,79 @@
+"""The commands with nothing but the rights that the chart gives to the users of a namespace."""
+
+import json
+import secrets
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from tests.chart.conftest import CHART
+from tests.support.apiserver import ApiServer
+from turbospec.cli.main import main
+
+pytestmark = pytest.mark.apiserver
+
+CRDS = CHART.parents[1] / "crds"
+VIEW = ["get", "list", "watch"]
+EDIT = [*VIEW, "create", "update", "patch", "delete", "deletecollection"]
+
+
+def user(api: ApiServer, namespace: str, verbs: list[str]) -> Path:
+    """A kubeconfig of a user with what an aggregated role grants in this namespace."""
+    name = f"user-{namespace}-{len(verbs)}"
+    rules = [{"apiGroups": ["turbospec.io"], "resources": ["speculationpolicies"], "verbs": verbs}]
+    subject = {"kind": "User", "name": name, "apiGroup": "rbac.authorization.k8s.io"}
+    role: dict[str, object] = {"kind": "Role", "rules": rules}
+    binding: dict[str, object] = {
+        "kind": "RoleBinding",
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
+        "subjects": [subject],
+    }
+    for each in (role, binding):
+        each |= {"apiVersion": "rbac.authorization.k8s.io/v1", "metadata": {"name": name, "namespace": namespace}}
+    api.apply(role, binding)
+    return api.kubeconfig_for(name)
+
+
+def test_a_user_of_the_namespace_sees_explains_and_pauses(api_server: ApiServer) -> None:
+    """`view` for looking, `edit` for pausing; no Secret, no port-forward, nothing of other namespaces."""
+    api_server.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(CRDS))
+    api_server.kubectl("wait", "--for=condition=Established", "--timeout=60s", "-f", str(CRDS))
+    namespace = f"cli-{secrets.token_hex(4)}"
+    api_server.kubectl("create", "namespace", namespace)
+    policy: dict[str, object] = {
+        "apiVersion": "turbospec.io/v1alpha1",
+        "kind": "SpeculationPolicy",
+        "metadata": {"name": "chat", "namespace": namespace},
+        "spec": {"selector": {"matchLabels": {"app": "chat"}}, "mode": "Advise"},
+    }
+    api_server.apply(policy)
+    decision = {
+        "draftTokens": 3,
+        "reason": "HighestGoodput",
+        "bounding": "Goodput",
+        "predictions": [{"draftTokens": 0, "tokensPerSecond": 100}, {"draftTokens": 3, "tokensPerSecond": 150}],
+    }
+    engine = {"pod": "chat-1", "controlled": True, "reason": "Controlled", "draftTokens": 3, "decision": decision}
+    status = json.dumps({"status": {"engines": [engine], "pods": 1, "controlled": 1}})
+    patch = ("patch", "specpol", "chat", "-n", namespace, "--subresource=status", "--type=merge", "-p", status)
+    api_server.kubectl(*patch)
+    viewer, editor = user(api_server, namespace, VIEW), user(api_server, namespace, EDIT)
+
+    def run(kubeconfig: Path, *arguments: str) -> tuple[int, str]:
+        result = CliRunner().invoke(main, [*arguments, "-n", namespace, "--kubeconfig", str(kubeconfig)])
+        return result.exit_code, result.output
+
+    assert "chat     Advise   1" in run(viewer, "status")[1]
+    assert "1.50x" in run(viewer, "explain", "chat-1")[1]
+    code, said = run(viewer, "pause", "chat")
+    assert code == 1
+    assert "ask the cluster's administrator" in said
+    assert run(editor, "pause", "chat")[0] == 0
+    mode = ("get", "specpol", "chat", "-n", namespace, "-o", "jsonpath={.spec.mode}")
+    assert api_server.kubectl(*mode) == "Paused"
+    assert run(editor, "resume", "chat")[0] == 0
+    assert api_server.kubectl(*mode) == "Advise"
+    code, said = run(viewer, "diagnose")
+    assert code == 3, said
+    assert "the operator has not looked at it" in said
