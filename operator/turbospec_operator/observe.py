@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from turbospec.fleet.snapshot import FleetSnapshot, JobView, PodView, PolicyView, ProfileView
 from turbospec.wire.speculation_policy import SpeculationPolicySpec
 from turbospec_operator import names, views
+from turbospec_operator.autoscalers import AutoscalerReader
 from turbospec_operator.cluster import JOBS, PODS, POLICIES, PROFILES, ApiError, Cluster, DeniedError, Kind, Raw
 from turbospec_operator.engines import EngineClient, EngineEndpoint, EngineError
 from turbospec_operator.tokens import engine_token
@@ -67,6 +68,7 @@ class Observer:
         self._engines = engines
         self._namespace = watch_namespace
         self._engine_port = engine_port
+        self._autoscalers = AutoscalerReader(cluster, watch_namespace)
         self._policies = _Cached()
         self._profiles = _Cached()
         self._profile_views: tuple[list[Raw], tuple[ProfileView, ...]] = [], ()
@@ -90,6 +92,8 @@ class Observer:
         policy_views = tuple(views.policy_view(each) for each in policies)
         specs = {_key(raw): spec for raw in policies if not isinstance(spec := views.policy_spec(raw), str)}
         jobs, results = await self._jobs(collected)
+        autoscalers, unseen = await self._autoscalers.read({policy.namespace for policy in policy_views})
+        collected.denied.extend(unseen)
         raw_pods = await self._pods(policy_views, collected)
         endpoints = {
             pod["metadata"]["uid"]: endpoint
@@ -104,6 +108,7 @@ class Observer:
             pods=tuple(replace(pod, refusal=(refusals or {}).get(pod.uid)) for pod in pods),
             profiles=profiles,
             jobs=jobs,
+            autoscalers=autoscalers,
             denied=tuple(dict.fromkeys([*collected.denied, *denied])),
         )
         statuses = {_key(raw): raw.get("status") or {} for raw in policies}

@@ -17,6 +17,9 @@ RULES: tuple[Rule, ...] = (
     ("", "configmaps", ("create",)),
     ("batch", "jobs", ("list", "create")),
     ("events.k8s.io", "events", ("create",)),
+    ("autoscaling", "horizontalpodautoscalers", ("list",)),
+    ("*", "*/scale", ("get",)),
+    ("keda.sh", "scaledobjects", ("get",)),
     ("coordination.k8s.io", "leases", ("get", "create", "update")),
     ("", "secrets", ("get", "create")),
 )

@@ -58,7 +58,7 @@ affinity: {{ toJson . }}
 {{- end }}
 {{- end }}
 
-{{/* A role where TurboSpec governs: cluster-wide, or in one namespace. Input: root, name, rules. */}}
+{{/* A role where TurboSpec governs: cluster-wide, or in one namespace. Input: root, name, rules; account where it is not the name. */}}
 {{- define "turbospec.governingRole" -}}
 {{- $namespaced := .root.Values.watchNamespace -}}
 apiVersion: rbac.authorization.k8s.io/v1
@@ -84,7 +84,7 @@ roleRef:
   kind: {{ ternary "Role" "ClusterRole" (not (empty $namespaced)) }}
   name: {{ .name }}
 subjects:
-- {kind: ServiceAccount, name: {{ .name }}, namespace: {{ .root.Release.Namespace }}}
+- {kind: ServiceAccount, name: {{ .account | default .name }}, namespace: {{ .root.Release.Namespace }}}
 {{- end }}
 
 {{/* A role in the namespace of the release. Input: root, name, rules. */}}

@@ -7,6 +7,8 @@ from turbospec.control.objective import Objective
 from turbospec.fleet.effects import ConditionValue
 from turbospec.fleet.matching import Overlap
 from turbospec.fleet.profiling import ProfileReason, ProfileStanding, urgency
+from turbospec.fleet.scale_metrics import scaling_compatible
+from turbospec.fleet.scaling import ScaleTarget
 from turbospec.fleet.snapshot import Mode, PolicyView
 from turbospec.fleet.standing import EngineStanding
 
@@ -43,15 +45,19 @@ class PolicyFindings:
     profiles: tuple[ProfileStanding, ...]
     overlaps: tuple[Overlap, ...]
     denied: tuple[str, ...]
+    targets: tuple[ScaleTarget, ...] = ()
 
 
 def conditions(findings: PolicyFindings) -> tuple[ConditionValue, ...]:
-    """Profiled, Injected, Controlled, Ready; ObjectiveAttainable where there is an objective; Exclusive and Permitted
-    only where they are False."""
+    """Profiled, Injected, Controlled, Ready; ObjectiveAttainable where there is an objective, ScalingCompatible where
+    somebody is seen to scale; Exclusive and Permitted only where they are False."""
     controlled = _controlled(findings)
     found = [_profiled(findings, controlled), _injected(findings, controlled), controlled]
     if not findings.policy.objective.empty:
         found.append(_objective(findings, controlled))
+    scaling = scaling_compatible(findings.targets)
+    if scaling is not None:
+        found.append(scaling)
     if findings.overlaps:
         found.append(ConditionValue("Exclusive", "False", "ConflictingPolicy", _conflict(findings.overlaps)))
     if findings.denied:

@@ -1,7 +1,7 @@
 """One round of the fleet loop: from what was observed to what is to be done."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from turbospec.fleet import pooling, status
 from turbospec.fleet.conditions import PolicyFindings
@@ -15,7 +15,8 @@ from turbospec.fleet.memory import EngineMemory, FleetMemory, PolicyMemory, Pool
 from turbospec.fleet.pooling import Pools
 from turbospec.fleet.profiles import FittingProfile, ProfileKey, fitting_profiles
 from turbospec.fleet.profiling import Candidate, ProfileStanding, plan_profiling
-from turbospec.fleet.scaling import scale_target
+from turbospec.fleet.scale_events import classify
+from turbospec.fleet.scaling import scale_targets, targets_by_pod
 from turbospec.fleet.snapshot import FleetSnapshot, PodView, PolicyView
 from turbospec.fleet.standing import EngineStanding, allowed_draft_tokens, last_report, obstacle
 
@@ -38,6 +39,9 @@ def decide(snapshot: FleetSnapshot, memory: FleetMemory) -> tuple[tuple[Effect, 
     policies = sorted(snapshot.policies, key=seniority)
     governance = govern(policies, snapshot.pods)
     profiles = fitting_profiles(snapshot.profiles)
+    targets = scale_targets(snapshot.pods, snapshot.autoscalers, now)
+    by_pod = targets_by_pod(targets)
+    scale_events = {place: classify(target, now) for place, target in targets.items()}
     candidates = _candidates(policies, governance, memory, now)
     plan = plan_profiling(candidates.values(), profiles, snapshot.jobs, memory.requested, now)
     requests = [*_runtimes(policies, memory, now), *plan.effects]
@@ -49,10 +53,10 @@ def decide(snapshot: FleetSnapshot, memory: FleetMemory) -> tuple[tuple[Effect, 
     loads: dict[LoadKey, LoadMemory] = {}
     for policy in policies:
         governed = governance.pods.get(policy.uid, ())
-        pools = pooling.pools_of(policy, governed, memory.pools, now)
+        # What a pod is asked before it is Ready (probes, warm-up prompts) is nobody's text.
+        pools = pooling.pools_of(policy, [pod for pod in governed if pod.ready], memory.pools, now)
         pool_memories.update(pooling.remember(policy, pools, memory.pools, now))
-        targets = {pod.uid: scale_target(pod) for pod in governed}
-        loads |= observe_load(LoadSituation(policy, governed, targets, profiles, pools, now), memory.loads)
+        loads |= observe_load(LoadSituation(policy, governed, by_pod, profiles, pools, now), memory.loads)
         fleet = _Fleet(policy, profiles, plan.standings, pools, now)
         rounds = [_engine_round(fleet, pod, candidates.get(pod.uid), memory.engines.get(pod.uid)) for pod in governed]
         for outcome in rounds:
@@ -60,11 +64,13 @@ def decide(snapshot: FleetSnapshot, memory: FleetMemory) -> tuple[tuple[Effect, 
             if outcome.memory is not None:
                 engines[outcome.standing.pod.uid] = outcome.memory
         findings = _findings(snapshot, policy, [outcome.standing for outcome in rounds], plan.standings, governance)
+        own = dict.fromkeys((policy.namespace, by_pod[pod.uid]) for pod in governed)
+        findings = replace(findings, targets=tuple(targets[place] for place in own))
         effects, written[policy.uid] = _report(findings, memory.policies.get(policy.uid), now)
         reports.extend(effects)
     unseen = {key: entry for key, entry in memory.loads.items() if key not in loads}
     loads |= forget_load(unseen, now)
-    remembered = FleetMemory(engines, pool_memories, written, _requested(memory, requests, now), loads)
+    remembered = FleetMemory(engines, pool_memories, written, _requested(memory, requests, now), loads, scale_events)
     return (*requests, *pushes, *reports), remembered
 
 

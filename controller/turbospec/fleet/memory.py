@@ -18,6 +18,7 @@ from turbospec.fleet.effects import (
     TableRange,
 )
 from turbospec.fleet.load_memory import LoadKey, LoadMemory
+from turbospec.fleet.scale_events import ScaleEvent
 from turbospec.fleet.snapshot import EngineReport
 
 
@@ -101,7 +102,7 @@ class FleetMemory:
 
     ``requested`` holds when a Job, a harvest or a runtime was last asked for, keyed by ``(effect, namespace, name)``:
     a slow cache is not answered with the same request every round. ``loads`` are the load signals, and what they were
-    made of.
+    made of; ``scale_events`` what was last seen to happen to the replicas of each (namespace, scale target).
     """
 
     engines: Mapping[str, EngineMemory] = field(default_factory=dict)
@@ -109,6 +110,7 @@ class FleetMemory:
     policies: Mapping[str, PolicyMemory] = field(default_factory=dict)
     requested: Mapping[tuple[str, str, str], float] = field(default_factory=dict)
     loads: Mapping[LoadKey, LoadMemory] = field(default_factory=dict)
+    scale_events: Mapping[tuple[str, str], ScaleEvent] = field(default_factory=dict)
 
 
 def request_key(effect: CreateProfilingJob | HarvestProfile | EnsureRuntime) -> tuple[str, str, str]:

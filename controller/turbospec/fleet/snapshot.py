@@ -5,6 +5,7 @@ from enum import StrEnum
 
 from turbospec.control.latency import LatencyModel
 from turbospec.control.objective import Objective
+from turbospec.fleet.autoscalers import AutoscalerView
 from turbospec.fleet.demand import RequestCounts
 from turbospec.fleet.effects import TableRange
 
@@ -105,8 +106,8 @@ class PodView:
 
     ``report`` is None while the engine cannot be reached; ``unreachable`` says why. ``owner`` is what
     ``kubectl rollout restart`` takes, for example ``deployment/chat``; ``controller`` is the pod's own owner, of any
-    kind. ``refusal`` is the engine's answer (``code: message``) to the last document put to it, where it refused that
-    document.
+    kind. ``ready_since_seconds`` is when it last became Ready, None where it is not. ``refusal`` is the engine's answer
+    (``code: message``) to the last document put to it, where it refused that document.
     """
 
     namespace: str
@@ -123,6 +124,8 @@ class PodView:
     unreachable: str | None = None
     refusal: str | None = None
     controller: str | None = None
+    created_seconds: float = 0.0
+    ready_since_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,3 +178,4 @@ class FleetSnapshot:
     jobs: tuple[JobView, ...] = ()
     denied: tuple[str, ...] = field(default=())
     """Permissions the operator lacks, each as ``verb resource in namespace: consequence``."""
+    autoscalers: tuple[AutoscalerView, ...] = ()
