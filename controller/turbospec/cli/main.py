@@ -3,6 +3,7 @@
 import click
 
 import turbospec
+from turbospec.cli.profile.commands import profile
 from turbospec.cli.sim import sim
 from turbospec.cli.simulate import simulate
 
@@ -15,6 +16,7 @@ def main() -> None:
 
 main.add_command(simulate)
 main.add_command(sim)
+main.add_command(profile)
 
 if __name__ == "__main__":
     main()
