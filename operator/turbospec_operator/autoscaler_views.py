@@ -9,7 +9,8 @@ from typing import Any
 from kubernetes.utils.quantity import parse_quantity
 
 from turbospec.fleet.autoscalers import AutoscalerCondition, AutoscalerView, ScaleMetric, ScaleRule
-from turbospec_operator.views import MAX_TEXT, seconds
+from turbospec_operator.job_views import MAX_TEXT
+from turbospec_operator.views import seconds
 
 Raw = Mapping[str, Any]
 

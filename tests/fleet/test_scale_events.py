@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 
-from tests.fleet.builders import NOW, pod
+from tests.fleet.builders import NOW, jobs, pod, snapshot
 from tests.fleet.scaling_builders import ABLE, ACTIVE, OURS, STABILIZED, WITHIN, hpa, metric
 from turbospec.fleet.autoscalers import AutoscalerCondition, AutoscalerView
-from turbospec.fleet.scale_events import STUCK_SECONDS, ScaleEvent, ScaleState, classify
+from turbospec.fleet.decide import FleetMemory, decide
+from turbospec.fleet.scale_events import ScaleEvent, ScaleState, classify
 from turbospec.fleet.scaling import scale_targets
+from turbospec.fleet.settling import SETTLE_SECONDS
 from turbospec.fleet.snapshot import PodView
 
 NO_METRIC = AutoscalerCondition("ScalingActive", "False", "FailedGetExternalMetric", "no metrics returned")
@@ -84,8 +86,9 @@ def test_pods_that_come_or_go_speak_whatever_the_autoscaler_says(scalers: list[A
 
 
 def test_a_pod_that_never_becomes_ready_is_not_for_ever_on_its_way() -> None:
-    stuck = replace(STARTING, created_seconds=NOW - STUCK_SECONDS)
-    assert event([hpa()], (*SERVING, stuck)).state is STEADY
+    stuck = replace(STARTING, created_seconds=NOW - SETTLE_SECONDS)
+    hanging = replace(LEAVING, changed_seconds=NOW - SETTLE_SECONDS)
+    assert event([hpa()], (*SERVING, stuck, hanging)).state is STEADY
 
 
 def test_both_say_the_same_and_the_autoscaler_knows_how_many() -> None:
@@ -152,3 +155,12 @@ def test_to_zero_and_back() -> None:
         ({**nobody, "current": 0, "desired": 1, "conditions": (ABLE, ACTIVE)}, (first,)),
         ({"min_replicas": 0, "current": 1, "desired": 1, "metrics": (metric(0.8),)}, (pod("chat-0"),)),
     ) == [DOWN, COMING, STEADY]
+
+
+@pytest.mark.parametrize(
+    ("scaler", "waits"), [(hpa(), False), (hpa(metrics=(metric(1.2),)), True), (hpa(desired=3), True)]
+)
+def test_profiling_waits_while_replicas_are_about_to_move(scaler: AutoscalerView, waits: bool) -> None:
+    """Before the first new pod is there: its node may be the one that the Job would take."""
+    effects, _ = decide(snapshot(pods=SERVING, autoscalers=(scaler,)), FleetMemory())
+    assert bool(jobs(effects)) is not waits

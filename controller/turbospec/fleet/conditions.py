@@ -27,6 +27,7 @@ _BY_URGENCY = (
     "ProfileInvalid",
     "ProfilingFailed",
     "ProfileMissing",
+    "ProfilingBlocked",
     "EngineUnreachable",
     "ProfilingInProgress",
     "ProfilingPending",

@@ -8,6 +8,8 @@ from turbospec.fleet.conditions import PolicyFindings
 from turbospec.fleet.effects import CreateProfilingJob, Effect, EnsureRuntime, HarvestProfile, PushControl
 from turbospec.fleet.engines import EngineRound, EngineSituation, decide_engine
 from turbospec.fleet.events import events
+from turbospec.fleet.job_situation import JobSituation
+from turbospec.fleet.job_times import look
 from turbospec.fleet.load import LoadSituation, forget_load, observe_load
 from turbospec.fleet.load_memory import LoadKey, LoadMemory
 from turbospec.fleet.matching import Governance, govern, seniority
@@ -16,9 +18,10 @@ from turbospec.fleet.pooling import Pools
 from turbospec.fleet.profiles import FittingProfile, ProfileKey, fitting_profiles
 from turbospec.fleet.profiling import Candidate, ProfileStanding, plan_profiling
 from turbospec.fleet.reuse import with_stand_ins
-from turbospec.fleet.scale_events import classify
+from turbospec.fleet.scale_events import classify, moving_owners
 from turbospec.fleet.scaling import scale_targets, targets_by_pod
 from turbospec.fleet.serving_profile import plan_served
+from turbospec.fleet.settling import scaling_owners
 from turbospec.fleet.snapshot import FleetSnapshot, PodView, PolicyView
 from turbospec.fleet.standing import EngineStanding, allowed_draft_tokens, last_report, obstacle
 
@@ -46,11 +49,19 @@ def decide(snapshot: FleetSnapshot, memory: FleetMemory) -> tuple[tuple[Effect, 
     candidates = _candidates(policies, governance, memory, now)
     profiles = fitting_profiles(snapshot.profiles, _places(governance, candidates.values()))
     agreement = drift.judge(candidates.values(), profiles, memory.drift, now)
-    plan = plan_profiling(
-        candidates.values(), profiles, snapshot.jobs, memory.requested, now, drifted=agreement.drifted
+    sights = look(snapshot.jobs, memory.jobs, now)
+    jobs = JobSituation(
+        snapshot.jobs,
+        memory.requested,
+        now,
+        sights,
+        snapshot.obstacles,
+        scaling=scaling_owners(snapshot.pods, now) | moving_owners(targets, scale_events),
+        drifted=agreement.drifted,
     )
-    profiles, standings = with_stand_ins(snapshot.profiles, candidates.values(), profiles, plan.standings)
+    plan = plan_profiling(candidates.values(), profiles, jobs)
     grown, served = plan_served(candidates.values(), profiles, memory.served, now)
+    profiles, standings = with_stand_ins(snapshot.profiles, candidates.values(), profiles, plan.standings)
     requests = [*_runtimes(policies, memory, now), *plan.effects]
     pushes: list[PushControl] = []
     reports: list[Effect] = []
@@ -77,12 +88,12 @@ def decide(snapshot: FleetSnapshot, memory: FleetMemory) -> tuple[tuple[Effect, 
         findings = replace(findings, drift=agreement.of(policy.uid), targets=scaled)
         effects, written[policy.uid] = _report(findings, memory.policies.get(policy.uid), now)
         reports.extend(effects)
+    reports.extend(agreement.events)
     unseen = {key: entry for key, entry in memory.loads.items() if key not in loads}
     loads |= forget_load(unseen, now)
-    reports.extend(agreement.events)
     requested = _requested(memory, requests, now)
     remembered = FleetMemory(
-        engines, pool_memories, written, requested, loads, agreement.memory, served, scale_events=scale_events
+        engines, pool_memories, written, requested, loads, agreement.memory, served, sights, scale_events
     )
     return (*requests, *grown, *pushes, *reports), remembered
 

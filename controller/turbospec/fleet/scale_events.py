@@ -5,19 +5,16 @@ what it would like and may not (stabilisation, limits) shows in its conditions. 
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 from turbospec.fleet.autoscalers import AutoscalerCondition, AutoscalerView, ScaleMetric
 from turbospec.fleet.scaling import PodStage, ScaleTarget
+from turbospec.fleet.settling import SETTLE_SECONDS
 
 TOLERANCE = 0.1
 """The controller's default: a metric within a tenth of its target moves nothing."""
-
-STUCK_SECONDS = 1800.0
-"""A pod that has not become Ready for so long is not on its way: the slowest GPU pods (a node to provision, hundreds of
-gigabytes to load) take a quarter of an hour."""
 
 
 class ScaleState(StrEnum):
@@ -61,11 +58,25 @@ def classify(target: ScaleTarget, now_seconds: float) -> ScaleEvent:
     return by_pods
 
 
+def moving_owners(
+    targets: Mapping[tuple[str, str], ScaleTarget], events: Mapping[tuple[str, str], ScaleEvent]
+) -> frozenset[tuple[str, str]]:
+    """The (namespace, owner) of pods whose number is moving or about to: ``settling`` knows those that move only."""
+    moving = (targets[place] for place, event in events.items() if event.in_progress)
+    return frozenset(
+        (target.namespace, pod.owner) for target in moving for pod, _ in target.pods if pod.owner is not None
+    )
+
+
 def _by_pods(target: ScaleTarget, now: float) -> ScaleEvent | None:
     """Pods on their way in or out. Where both are, a rollout replaces them: the number is not moving by itself."""
     coming = [pod for pod, stage in target.pods if stage in (PodStage.PENDING, PodStage.STARTING)]
-    moving = [pod for pod in coming if now - pod.created_seconds < STUCK_SECONDS]
-    leaving = target.count(PodStage.DRAINING, PodStage.TERMINATING)
+    moving = [pod for pod in coming if now - pod.created_seconds < SETTLE_SECONDS]
+    leaving = sum(
+        stage in (PodStage.DRAINING, PodStage.TERMINATING)
+        and (pod.changed_seconds is None or now - pod.changed_seconds < SETTLE_SECONDS)
+        for pod, stage in target.pods
+    )
     there = target.count(PodStage.WARMING, PodStage.SERVING)
     staying = len(target.pods) - leaving
     if moving:
