@@ -59,6 +59,8 @@ CONFIG_MAPS = Kind("v1", "configmaps", "ConfigMap")
 SECRETS = Kind("v1", "secrets", "Secret")
 JOBS = Kind("batch/v1", "jobs", "Job")
 LEASES = Kind("coordination.k8s.io/v1", "leases", "Lease")
+HPAS = Kind("autoscaling/v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler")
+SCALED_OBJECTS = Kind("keda.sh/v1alpha1", "scaledobjects", "ScaledObject")
 NODES = Kind("v1", "nodes", "Node")
 RESOURCE_QUOTAS = Kind("v1", "resourcequotas", "ResourceQuota")
 EVENTS = Kind("events.k8s.io/v1", "events", "Event")
@@ -166,6 +168,20 @@ class Cluster:
     async def get(self, kind: Kind, namespace: str, name: str) -> Raw:
         """One object; raises NotFoundError."""
         return await self._request("get", kind, namespace, name=name)
+
+    async def get_scale(self, kind: Kind, namespace: str, name: str) -> Raw:
+        """The scale subresource of one object; raises NotFoundError where it has none."""
+        return await self._request("get", kind, namespace, name=name, subresource="scale")
+
+    async def kind_named(self, group_version: str, kind: str) -> Kind | None:
+        """The kind as the API server serves it; None where it serves no such kind."""
+        try:
+            served = await self._request("get", Kind(group_version, "", kind), None)
+        except NotFoundError:
+            return None
+        plurals = (each["name"] for each in served.get("resources") or [] if each.get("kind") == kind)
+        plural = next((name for name in plurals if "/" not in name), None)
+        return None if plural is None else Kind(group_version, plural, kind)
 
     async def create(self, kind: Kind, namespace: str, body: Raw) -> Raw:
         """Create an object; raises ExistsError."""

@@ -121,6 +121,7 @@ class FleetLoop:
         self._round_ended_at = time.monotonic()
         if self._round_ended_at - self._load_known_at > LOAD_SECONDS:
             self._metrics.loads({})
+            self._metrics.scale_events({})
         self._metrics.round_ended(result, self._round_ended_at - started)
         if problem != self._said:
             self._said = problem
@@ -142,6 +143,7 @@ class FleetLoop:
         self._metrics.observed(observation.snapshot)
         effects, self._memory = decide(observation.snapshot, self._memory)
         self._metrics.loads(self._memory.loads)
+        self._metrics.scale_events(self._memory.scale_events)
         self._load_known_at = time.monotonic()
         outcomes = await self._applier.apply(effects, observation)
         unreached = (effect for effect, outcome in zip(effects, outcomes, strict=True) if outcome.unreached)

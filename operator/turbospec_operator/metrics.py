@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 import turbospec
 from turbospec.fleet.effects import SetPolicyStatus
 from turbospec.fleet.load_memory import LoadKey, LoadMemory
+from turbospec.fleet.scale_events import ScaleEvent
 from turbospec.fleet.snapshot import FleetSnapshot
 
 ROUND_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -60,7 +61,7 @@ class Metrics:
         self._prometheus = Counter(
             "turbospec_operator_prometheus_reads", "Reads of the fleet load.", ["result"], registry=self._registry
         )
-        load = ["namespace", "scale_target", "profile_key"]
+        load = ["namespace", "scale_target_kind", "scale_target", "profile_key"]
         self._load_ratio = Gauge(
             "turbospec_offered_load_ratio",
             "Offered over attainable work, whatever K is in force; 1 is all that the pods can do.",
@@ -89,6 +90,12 @@ class Metrics:
             "turbospec_offered_load_unknown",
             "1 where the load is not known, with the reason; the other series of that target are then absent.",
             [*load, "reason"],
+            registry=self._registry,
+        )
+        self._scale_event = Gauge(
+            "turbospec_scale_event",
+            "1 for what is happening to the replicas of a scale target: state and reason.",
+            ["namespace", "scale_target_kind", "scale_target", "state", "reason"],
             registry=self._registry,
         )
         self._loads = (self._load_unknown, self._load_ratio, self._load_part, self._capacity, self._demand)
@@ -141,16 +148,25 @@ class Metrics:
         """The load of every (namespace, scale target, profile key); where it is not known there is no series."""
         for gauge in self._loads:
             gauge.clear()
-        for key, entry in loads.items():
-            signal = entry.signal
+        for (namespace, target, profile_key), entry in loads.items():
+            # Two labels, for a Kubernetes label selector, as external metrics take one, knows no slash in a value.
+            kind, _, name = target.partition("/")
+            labels, signal = (namespace, kind, name, profile_key), entry.signal
             if signal is None:
-                self._load_unknown.labels(*key, entry.unknown or "").set(1)
+                self._load_unknown.labels(*labels, entry.unknown or "").set(1)
                 continue
-            self._load_ratio.labels(*key).set(signal.ratio)
+            self._load_ratio.labels(*labels).set(signal.ratio)
             for phase in ("prefill", "decode", "kv"):
-                self._load_part.labels(*key, phase).set(getattr(signal, phase))
-            self._capacity.labels(*key).set(signal.pod_capacity_tokens_per_second)
-            self._demand.labels(*key).set(signal.demand_tokens_per_second)
+                self._load_part.labels(*labels, phase).set(getattr(signal, phase))
+            self._capacity.labels(*labels).set(signal.pod_capacity_tokens_per_second)
+            self._demand.labels(*labels).set(signal.demand_tokens_per_second)
+
+    def scale_events(self, events: Mapping[tuple[str, str], ScaleEvent]) -> None:
+        """What is happening to every (namespace, scale target) that has pods."""
+        self._scale_event.clear()
+        for (namespace, target), event in events.items():
+            kind, _, name = target.partition("/")
+            self._scale_event.labels(namespace, kind, name, event.state, event.reason).set(1)
 
     def fleet_load(self, namespace: str, policy: str, running: float, waiting: float) -> None:
         """Load of a policy's pods as Prometheus has it."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from turbospec.fleet.snapshot import FleetSnapshot, JobObstacle, JobView, PodView, PolicyView, ProfileView
 from turbospec.wire.speculation_policy import SpeculationPolicySpec
 from turbospec_operator import hardware_labels, job_views, names, views
+from turbospec_operator.autoscalers import AutoscalerReader
 from turbospec_operator.cluster import (
     CLUSTER_PROFILES,
     JOBS,
@@ -86,6 +87,7 @@ class Observer:
         self._engines = engines
         self._namespace = watch_namespace
         self._engine_port = engine_port
+        self._autoscalers = AutoscalerReader(cluster, watch_namespace)
         self._policies = _Cached()
         self._profiles = _Cached()
         self._nodes: dict[str, Raw] = {}
@@ -123,6 +125,8 @@ class Observer:
         policy_views = tuple(views.policy_view(each) for each in policies)
         specs = {_key(raw): spec for raw in policies if not isinstance(spec := views.policy_spec(raw), str)}
         raw_jobs, job_pods = await self._jobs(collected)
+        autoscalers, unseen = await self._autoscalers.read({policy.namespace for policy in policy_views})
+        collected.denied.extend(unseen)
         raw_pods = await self._pods(policy_views, collected)
         nodes = await self._nodes_of([*raw_pods, *(job_pods or ())])
         jobs, results = _job_views(raw_jobs, job_pods, nodes)
@@ -142,6 +146,7 @@ class Observer:
             ),
             profiles=profiles,
             jobs=jobs,
+            autoscalers=autoscalers,
             denied=tuple(dict.fromkeys([*collected.denied, *denied])),
             obstacles=tuple(obstacles),
         )

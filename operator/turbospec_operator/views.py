@@ -143,7 +143,7 @@ def pod_view(raw: Raw, report: EngineReport | None, unreachable: str | None) -> 
         node=(raw.get("spec") or {}).get("nodeName"),
         labels=tuple(sorted((meta.get("labels") or {}).items())),
         owner=_restartable(meta),
-        ready=any(each.get("type") == "Ready" and each.get("status") == "True" for each in conditions),
+        ready=any(_holds(each) for each in conditions),
         terminating=bool(meta.get("deletionTimestamp")),
         injected=names.ANNOTATION_INJECTED in annotations,
         not_injected_reason=annotations.get(names.ANNOTATION_NOT_INJECTED),
@@ -153,7 +153,15 @@ def pod_view(raw: Raw, report: EngineReport | None, unreachable: str | None) -> 
         failed_start=failed_start(raw, annotations.get(names.ANNOTATION_CONTAINER)),
         changed_seconds=_changed(meta, conditions),
         controller=_controller(meta),
+        created_seconds=seconds(meta.get("creationTimestamp")) or 0.0,
+        ready_since_seconds=next(
+            (seconds(each.get("lastTransitionTime")) for each in conditions if _holds(each)), None
+        ),
     )
+
+
+def _holds(condition: Raw) -> bool:
+    return condition.get("type") == "Ready" and condition.get("status") == "True"
 
 
 def _changed(meta: Raw, conditions: Sequence[Raw]) -> float | None:

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.fleet.builders import KEY, LADDER, MODEL, NOW, job, pod, policy, profile, report
+from tests.fleet.scaling_builders import hpa
 from turbospec.fleet.decide import FleetMemory, decide
 from turbospec.fleet.effects import CreateProfilingJob, EmitEvent, HarvestProfile, PushControl, SetPolicyStatus
 from turbospec.fleet.snapshot import (
@@ -122,14 +123,17 @@ def _unique(name: str):  # type: ignore[no-untyped-def]  # a key function
 
 
 snapshots = st.builds(
-    lambda some_policies, some_pods, some_profiles, some_jobs, denied: FleetSnapshot(
-        NOW, 1, tuple(some_policies), tuple(some_pods), tuple(some_profiles), tuple(some_jobs), denied
+    lambda some_policies, some_pods, some_profiles, some_jobs, denied, scalers: FleetSnapshot(
+        NOW, 1, tuple(some_policies), tuple(some_pods), tuple(some_profiles), tuple(some_jobs), denied, tuple(scalers)
     ),
     st.lists(policies, max_size=3, unique_by=_unique("uid")),
     st.lists(pods, max_size=5, unique_by=_unique("uid")),
     st.lists(profiles, max_size=2, unique_by=_unique("name")),
     st.lists(jobs, max_size=3, unique_by=_unique("name")),
     st.sampled_from([(), ("create jobs in team: nothing is profiled",)]),
+    st.lists(
+        st.sampled_from([hpa(), hpa("other", selector=None), hpa("third", current=None, desired=None)]), unique=True
+    ),
 )
 
 
@@ -143,6 +147,7 @@ def test_order_of_the_snapshot_does_not_matter(observed: FleetSnapshot, rng: ran
         pods=tuple(rng.sample(observed.pods, len(observed.pods))),
         profiles=tuple(rng.sample(observed.profiles, len(observed.profiles))),
         jobs=tuple(rng.sample(observed.jobs, len(observed.jobs))),
+        autoscalers=tuple(rng.sample(observed.autoscalers, len(observed.autoscalers))),
     )
     assert decide(shuffled, FleetMemory()) == decide(observed, FleetMemory())
 

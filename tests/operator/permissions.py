@@ -18,6 +18,9 @@ RULES: tuple[Rule, ...] = (
     ("batch", "jobs", ("list", "create")),
     ("", "resourcequotas", ("list",)),
     ("events.k8s.io", "events", ("create",)),
+    ("autoscaling", "horizontalpodautoscalers", ("list",)),
+    ("*", "*/scale", ("get",)),
+    ("keda.sh", "scaledobjects", ("get",)),
     ("coordination.k8s.io", "leases", ("get", "create", "update")),
     ("", "secrets", ("get", "create")),
 )

@@ -6,11 +6,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.operator.samples import KEY
 from turbospec.fleet.capacity import LoadSignal
 from turbospec.fleet.load_memory import LoadKey, LoadMemory, UnknownLoad
+from turbospec.fleet.scale_events import ScaleEvent, ScaleState
 from turbospec_operator.metrics import Metrics
 
 CHAT: LoadKey = ("team", "deployment/chat", KEY)
 SIGNAL = LoadSignal(0.2, 0.7, 0.5, demand_tokens_per_second=700.0, pod_capacity_tokens_per_second=500.0)
-LABELS = (("namespace", "team"), ("profile_key", KEY), ("scale_target", "deployment/chat"))
+LABELS = (("namespace", "team"), ("profile_key", KEY), ("scale_target", "chat"), ("scale_target_kind", "deployment"))
 
 
 def series(metrics: Metrics) -> dict[tuple[object, ...], float]:
@@ -46,3 +47,14 @@ def test_what_is_no_longer_known_is_no_longer_exported(after: dict[LoadKey, Load
     metrics.loads(after)
     names = {name for name, *_ in series(metrics)}
     assert names == ({"turbospec_offered_load_unknown"} if after else set())
+
+
+def test_what_happens_to_replicas_is_one_series_per_target() -> None:
+    metrics = Metrics()
+    starting = ScaleEvent(ScaleState.UP_UNDER_WAY, "PodsStarting", "1 pods start beside 2.", 3)
+    steady = ScaleEvent(ScaleState.STEADY, "MetricAtTarget", "chat has 3 replicas and wants 3.", 3)
+    for event in (starting, steady):
+        metrics.scale_events({("team", "deployment/chat"): event})
+        ((name, *labels),) = series(metrics)
+        assert name == "turbospec_scale_event"
+        assert {("state", event.state), ("reason", event.reason), ("scale_target", "chat")} <= set(labels)

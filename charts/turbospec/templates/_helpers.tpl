@@ -86,7 +86,7 @@ that another release owns, is left to them: Helm would refuse the whole release.
 {{- if or (not $found) (and (eq $release .root.Release.Name) (eq $namespace .root.Release.Namespace)) -}}yes{{- end -}}
 {{- end }}
 
-{{/* A role where TurboSpec governs: cluster-wide, or in one namespace. Input: root, name, rules. */}}
+{{/* A role where TurboSpec governs: cluster-wide, or in one namespace. Input: root, name, rules; account where it is not the name. */}}
 {{- define "turbospec.governingRole" -}}
 {{- $namespaced := .root.Values.watchNamespace -}}
 {{- if include (ternary "turbospec.wantsNamespaced" "turbospec.wantsCluster" (not (empty $namespaced))) .root -}}
@@ -114,7 +114,7 @@ roleRef:
   kind: {{ ternary "Role" "ClusterRole" (not (empty $namespaced)) }}
   name: {{ .name }}
 subjects:
-- {kind: ServiceAccount, name: {{ .name }}, namespace: {{ .root.Release.Namespace }}}
+- {kind: ServiceAccount, name: {{ .account | default .name }}, namespace: {{ .root.Release.Namespace }}}
 {{- end }}
 {{- end }}
 

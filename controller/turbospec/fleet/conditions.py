@@ -9,6 +9,8 @@ from turbospec.fleet.drift import DriftStanding
 from turbospec.fleet.effects import ConditionValue, StoppedTemplate
 from turbospec.fleet.matching import Overlap
 from turbospec.fleet.profiling import ProfileReason, ProfileStanding, urgency
+from turbospec.fleet.scale_metrics import scaling_compatible
+from turbospec.fleet.scaling import ScaleTarget
 from turbospec.fleet.snapshot import Mode, PolicyView
 from turbospec.fleet.standing import EngineStanding
 
@@ -51,12 +53,14 @@ class PolicyFindings:
     overlaps: tuple[Overlap, ...]
     denied: tuple[str, ...]
     stopped: tuple[StoppedTemplate, ...] = ()
+    targets: tuple[ScaleTarget, ...] = ()
     drift: tuple[DriftStanding, ...] = ()
 
 
 def conditions(findings: PolicyFindings) -> tuple[ConditionValue, ...]:
-    """Profiled, Injected, Controlled, Ready; ObjectiveAttainable where there is an objective; ProfileAccurate where
-    engines could compare; Exclusive and Permitted only where they are False."""
+    """Profiled, Injected, Controlled, Ready; ObjectiveAttainable where there is an objective, ProfileAccurate where
+    engines could compare, ScalingCompatible where somebody is seen to scale; Exclusive and Permitted only where they
+    are False."""
     controlled = _controlled(findings)
     found = [_profiled(findings, controlled), _injected(findings, controlled), controlled]
     if not findings.policy.objective.empty:
@@ -64,6 +68,9 @@ def conditions(findings: PolicyFindings) -> tuple[ConditionValue, ...]:
     accurate = drift.condition(findings.drift)
     if accurate is not None:
         found.append(accurate)
+    scaling = scaling_compatible(findings.targets)
+    if scaling is not None:
+        found.append(scaling)
     if findings.overlaps:
         found.append(ConditionValue("Exclusive", "False", "ConflictingPolicy", _conflict(findings.overlaps)))
     if findings.denied:

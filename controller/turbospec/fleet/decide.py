@@ -18,7 +18,8 @@ from turbospec.fleet.pooling import Pools
 from turbospec.fleet.profiles import FittingProfile, ProfileKey, fitting_profiles
 from turbospec.fleet.profiling import Candidate, ProfileStanding, plan_profiling
 from turbospec.fleet.reuse import with_stand_ins
-from turbospec.fleet.scaling import scale_target
+from turbospec.fleet.scale_events import classify, moving_owners
+from turbospec.fleet.scaling import scale_targets, targets_by_pod
 from turbospec.fleet.serving_profile import plan_served
 from turbospec.fleet.settling import scaling_owners
 from turbospec.fleet.snapshot import FleetSnapshot, PodView, PolicyView
@@ -42,6 +43,9 @@ def decide(snapshot: FleetSnapshot, memory: FleetMemory) -> tuple[tuple[Effect, 
     now = snapshot.now_seconds
     policies = sorted(snapshot.policies, key=seniority)
     governance = govern(policies, snapshot.pods)
+    targets = scale_targets(snapshot.pods, snapshot.autoscalers, now)
+    by_pod = targets_by_pod(targets)
+    scale_events = {place: classify(target, now) for place, target in targets.items()}
     candidates = _candidates(policies, governance, memory, now)
     profiles = fitting_profiles(snapshot.profiles, _places(governance, candidates.values()))
     agreement = drift.judge(candidates.values(), profiles, memory.drift, now)
@@ -52,7 +56,7 @@ def decide(snapshot: FleetSnapshot, memory: FleetMemory) -> tuple[tuple[Effect, 
         now,
         sights,
         snapshot.obstacles,
-        scaling=scaling_owners(snapshot.pods, now),
+        scaling=scaling_owners(snapshot.pods, now) | moving_owners(targets, scale_events),
         drifted=agreement.drifted,
     )
     plan = plan_profiling(candidates.values(), profiles, jobs)
@@ -68,10 +72,10 @@ def decide(snapshot: FleetSnapshot, memory: FleetMemory) -> tuple[tuple[Effect, 
     loads: dict[LoadKey, LoadMemory] = {}
     for policy in policies:
         governed = governance.pods.get(policy.uid, ())
-        pools = pooling.pools_of(policy, governed, memory.pools, now)
+        # What a pod is asked before it is Ready (probes, warm-up prompts) is nobody's text.
+        pools = pooling.pools_of(policy, [pod for pod in governed if pod.ready], memory.pools, now)
         pool_memories.update(pooling.remember(policy, pools, memory.pools, now))
-        targets = {pod.uid: scale_target(pod) for pod in governed}
-        loads |= observe_load(LoadSituation(policy, governed, targets, profiles, pools, now), memory.loads)
+        loads |= observe_load(LoadSituation(policy, governed, by_pod, profiles, pools, now), memory.loads)
         fleet = _Fleet(policy, profiles, standings, pools, now)
         rounds = [_engine_round(fleet, pod, candidates.get(pod.uid), memory.engines.get(pod.uid)) for pod in governed]
         for outcome in rounds:
@@ -81,7 +85,9 @@ def decide(snapshot: FleetSnapshot, memory: FleetMemory) -> tuple[tuple[Effect, 
         stopped, failed_starts[policy.uid] = breaker.judge(policy, governed, memory.failed_starts.get(policy.uid, ()))
         engine_standings = [agreement.mark(outcome.standing) for outcome in rounds]
         findings = _findings(snapshot, policy, engine_standings, standings, governance)
-        findings = replace(findings, drift=agreement.of(policy.uid), stopped=stopped)
+        own = dict.fromkeys((policy.namespace, by_pod[pod.uid]) for pod in governed)
+        scaled = tuple(targets[place] for place in own)
+        findings = replace(findings, drift=agreement.of(policy.uid), targets=scaled, stopped=stopped)
         effects, written[policy.uid] = _report(findings, memory.policies.get(policy.uid), now)
         reports.extend(effects)
     reports.extend(agreement.events)
@@ -89,7 +95,16 @@ def decide(snapshot: FleetSnapshot, memory: FleetMemory) -> tuple[tuple[Effect, 
     loads |= forget_load(unseen, now)
     requested = _requested(memory, requests, now)
     remembered = FleetMemory(
-        engines, pool_memories, written, requested, loads, agreement.memory, served, sights, failed_starts
+        engines=engines,
+        pools=pool_memories,
+        policies=written,
+        requested=requested,
+        loads=loads,
+        drift=agreement.memory,
+        served=served,
+        jobs=sights,
+        failed_starts=failed_starts,
+        scale_events=scale_events,
     )
     return (*requests, *grown, *pushes, *reports), remembered
 

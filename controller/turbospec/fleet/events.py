@@ -7,7 +7,9 @@ from turbospec.fleet.snapshot import PolicyView
 _NORMAL_REASONS = frozenset(
     {
         "Advising",
+        "AutoscalerUnrecognised",
         "EngineStarting",
+        "MetricNotRecognised",
         "NotJudged",
         "NotNeeded",
         "Paused",

@@ -20,6 +20,7 @@ from turbospec.fleet.effects import (
 )
 from turbospec.fleet.job_times import JobName, JobSight
 from turbospec.fleet.load_memory import LoadKey, LoadMemory
+from turbospec.fleet.scale_events import ScaleEvent
 from turbospec.fleet.snapshot import EngineReport
 
 
@@ -118,8 +119,9 @@ class FleetMemory:
     ``failed_starts`` holds the pods that failed, by policy uid: those that are deleted before the next fails count too.
     ``requested`` holds when a Job, a harvest or a runtime was last asked for, keyed by ``(effect, namespace, name)``:
     a slow cache is not answered with the same request every round. ``loads`` are the load signals, and what they were
-    made of. ``served``: when what engines have measured was last looked at, by namespace and profile key.
-    ``jobs`` is when profiling Jobs were seen to end.
+    made of; ``scale_events`` what was last seen to happen to the replicas of each (namespace, scale target).
+    ``served``: when what engines have measured was last looked at, by namespace and profile key. ``jobs`` is when
+    profiling Jobs were seen to end.
     """
 
     engines: Mapping[str, EngineMemory] = field(default_factory=dict)
@@ -131,6 +133,7 @@ class FleetMemory:
     served: Mapping[tuple[str, str], float] = field(default_factory=dict)
     jobs: Mapping[JobName, JobSight] = field(default_factory=dict)
     failed_starts: FailedStarts = field(default_factory=dict)
+    scale_events: Mapping[tuple[str, str], ScaleEvent] = field(default_factory=dict)
 
 
 def request_key(effect: CreateProfilingJob | HarvestProfile | EnsureRuntime) -> tuple[str, str, str]:

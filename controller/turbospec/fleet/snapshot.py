@@ -7,6 +7,7 @@ from turbospec.control.latency import LatencyModel
 from turbospec.control.objective import Objective
 from turbospec.control.region_fit import RegionFit
 from turbospec.control.served_cells import ServedCell
+from turbospec.fleet.autoscalers import AutoscalerView
 from turbospec.fleet.demand import RequestCounts
 from turbospec.fleet.effects import DecisionReport, StoppedTemplate, TableRange
 
@@ -137,11 +138,11 @@ class PodView:
 
     ``report`` is None while the engine cannot be reached; ``unreachable`` says why. ``owner`` is what
     ``kubectl rollout restart`` takes, for example ``deployment/chat``; ``controller`` is the pod's own owner, of any
-    kind. ``refusal`` is the engine's answer (``code: message``) to the last document put to it, where it refused that
-    document. ``cells`` are the step times that its engine has measured while serving, where a policy wants them (asked
-    for once a minute). ``changed_seconds`` is since when it is terminating, or not Ready; None where it is neither.
-    ``template`` is the digest that the webhook gave it; ``failed_start`` says how its engine ended before the pod was
-    ever Ready.
+    kind. ``ready_since_seconds`` is when it last became Ready, None where it is not. ``refusal`` is the engine's answer
+    (``code: message``) to the last document put to it, where it refused that document. ``cells`` are the step times
+    that its engine has measured while serving, where a policy wants them (asked for once a minute).
+    ``changed_seconds`` is since when it is terminating, or not Ready; None where it is neither. ``template`` is the
+    digest that the webhook gave it; ``failed_start`` says how its engine ended before the pod was ever Ready.
     """
 
     namespace: str
@@ -162,6 +163,8 @@ class PodView:
     failed_start: str | None = None
     controller: str | None = None
     cells: tuple[ServedCell, ...] = ()
+    created_seconds: float = 0.0
+    ready_since_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,3 +240,4 @@ class FleetSnapshot:
     denied: tuple[str, ...] = field(default=())
     """Permissions the operator lacks, each as ``verb resource in namespace: consequence``."""
     obstacles: tuple[JobObstacle, ...] = ()
+    autoscalers: tuple[AutoscalerView, ...] = ()
