@@ -5,6 +5,7 @@ import click
 import turbospec
 from turbospec.cli.sim import sim
 from turbospec.cli.simulate import simulate
+from turbospec.cli.simulate_fleet import simulate_fleet
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -14,6 +15,7 @@ def main() -> None:
 
 
 main.add_command(simulate)
+main.add_command(simulate_fleet)
 main.add_command(sim)
 
 if __name__ == "__main__":
