@@ -11,7 +11,7 @@ export TURBOSPEC_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/turbospec
 
 .PHONY: help
 help: ## Show this help
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  \033[1m%-13s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  \033[1m%-17s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: setup ## Cluster, operator, two real vLLM servers, profile, load: the main job (MODEL=smollm2|dial|tiny, CLUSTER=local|kind|existing)
@@ -42,10 +42,15 @@ bench-fleet: setup ## Judge fleets under an autoscaler in the simulator, replica
 	$(PY) -m benchmarks.fleet $(if $(QUICK),--quick,--document)
 
 .PHONY: bench-engine
-bench-engine: setup ## Host time of the engine hooks (real vLLM) and the state of 1,000 stand-ins, against their targets
+bench-engine: setup ## Host time of the engine hooks (real vLLM), the state of 1,000 stand-ins, a sample of the closed loop
 	$(PY) -m e2e.vllm.install
 	$(PY) -m benchmarks.engine.host_time
 	$(PY) -m benchmarks.engine.state_of_many
+	$(PY) -m benchmarks.engine.closed_loop --quick
+
+.PHONY: bench-closed-loop
+bench-closed-loop: setup ## Goodput of real vLLM on this CPU against fixed K, 40 minutes on an idle machine (TABLE=dial|smollm2: one of two)
+	$(PY) -m benchmarks.engine.closed_loop --document $(if $(TABLE),--table $(TABLE))
 
 .PHONY: lint
 lint: setup ## ruff, mypy strict, import-linter

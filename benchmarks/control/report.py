@@ -10,11 +10,10 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.control.lines import Part
+from benchmarks.document import cell, write_between
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "build" / "bench-control"
-DOCUMENT = ROOT / "docs" / "benchmarks.md"
-BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 
 
 def show(parts: Sequence[Part], *, details: bool) -> None:
@@ -61,19 +60,12 @@ def write_document(parts: Sequence[Part], found: Sequence[Stored]) -> None:
     sampled = [str(one.line) for one in found if one.quick]
     minutes = sum(one.seconds for one in found) / 60
     note = f" Lines {', '.join(sampled)} are a sample (quick mode)." if sampled else ""
-    lines = ["", f"From a run of {minutes:.0f} minutes.{note}", ""]
+    lines = [f"From a run of {minutes:.0f} minutes.{note}", ""]
     lines += ["| line | asked | measured | met |", "| --- | --- | --- | --- |"]
-    lines += [f"| {p.line} | {_cell(p.asked)} | {_cell(p.measured)} | {'yes' if p.met else '**no**'} |" for p in parts]
+    lines += [f"| {p.line} | {cell(p.asked)} | {cell(p.measured)} | {'yes' if p.met else '**no**'} |" for p in parts]
     lines += ["", "The worst cases, worst first:", ""]
     for part in parts:
         if part.worst:
             lines.append(f"- line {part.line}, {part.asked}:")
             lines += [f"  - {text}" for text in part.worst]
-    text = DOCUMENT.read_text(encoding="utf-8")
-    head, rest = text.split(BEGIN)
-    tail = rest.split(END)[1]
-    DOCUMENT.write_text(head + BEGIN + "\n".join([*lines, "", ""]) + END + tail, encoding="utf-8")
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|")
+    write_between("results", lines)

@@ -1,1 +1,1 @@
-"""What the runtime costs an engine; real vLLM code, no model. ``python -m benchmarks.engine.host_time``."""
+"""What the runtime costs an engine, and what it brings. ``make bench-engine``, ``make bench-closed-loop``."""

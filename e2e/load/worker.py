@@ -29,9 +29,12 @@ REQUEST_SECONDS = 120.0
 
 @dataclass
 class Totals:
-    """Running totals since the process started."""
+    """Running totals since the process started. ``prompt_tokens`` are those of prompts whose first token has come;
+    ``arrived`` is when the last token did, on the monotonic clock."""
 
     tokens: Counter[str] = field(default_factory=Counter)
+    prompt_tokens: Counter[str] = field(default_factory=Counter)
+    arrived: float = 0.0
     completed: int = 0
     failed: int = 0
     error: str | None = None
@@ -44,10 +47,17 @@ class Load:
         self.totals = Totals()
         self._session = session
         self._clients: set[asyncio.Task[None]] = set()
+        self._reached: set[asyncio.Task[None] | None] = set()
 
-    def start(self, targets: dict[str, str], style: str, clients: int, seed: int) -> None:
+    @property
+    def all_answered(self) -> bool:
+        """Whether every client of this phase has had a first token: none still waits for its first prompt."""
+        return self._clients <= self._reached
+
+    def start(self, targets: dict[str, str], style: str, clients: int, seed: str) -> None:
         """Begin a phase; the clients of the last one hang up."""
         self.hang_up()
+        self._reached.clear()
         for target, index in itertools.product(targets.items(), range(clients)):
             task = asyncio.create_task(self._client(target, style, f"{seed}-{target[0]}-{index}"))
             self._clients.add(task)
@@ -83,11 +93,19 @@ class Load:
                 if "error" in chunk:
                     raise ValueError(str(chunk["error"])[:200])
                 finished = finished or any(choice.get("finish_reason") for choice in chunk["choices"])
-                total = chunk["usage"]["completion_tokens"]
-                self.totals.tokens[name] += total - seen
-                seen = total
+                usage = chunk["usage"]
+                self._count(name, usage["completion_tokens"] - seen, usage["prompt_tokens"] if not seen else 0)
+                seen = usage["completion_tokens"]
         if not finished:
             raise ValueError("the stream ended before the answer did")
+
+    def _count(self, name: str, tokens: int, prompt_tokens: int) -> None:
+        """Tokens of this client's answer have arrived, the first ones with those of its prompt."""
+        if tokens:
+            self.totals.tokens[name] += tokens
+            self.totals.prompt_tokens[name] += prompt_tokens
+            self.totals.arrived = time.monotonic()
+            self._reached.add(asyncio.current_task())
 
 
 async def read_commands(load: Load) -> None:

@@ -17,6 +17,7 @@ from turbospec.fleet.effects import (
     HarvestProfile,
     PushControl,
     SetPolicyStatus,
+    WriteServedProfile,
 )
 from turbospec.wire.control_document import AcceptancePrior, ControlDocument, ControlMode, PolicyReference, TableRow
 from turbospec.wire.latency import from_model
@@ -112,6 +113,8 @@ class Applier:
                 await self._create_job(effect, observation)
             case HarvestProfile():
                 await self._harvest(effect, observation)
+            case WriteServedProfile():
+                await self._write_served(effect, observation)
             case SetPolicyStatus():
                 await self._set_status(effect, observation)
             case EmitEvent():
@@ -156,9 +159,29 @@ class Applier:
         jobs = observation.snapshot.jobs
         finished = [job.finished_seconds for job in jobs if (job.namespace, job.name) == (effect.namespace, effect.job)]
         manifest = manifests.profile(effect, measured, finished[0] if finished else None)
-        if await self._create(PROFILES, effect.namespace, manifest):
+        made = await self._create(PROFILES, effect.namespace, manifest)
+        if not made and effect.replaces:
+            await self._replace_profile(effect.namespace, effect.profile, manifest)
+            made = True
+        if made:
             log.info("harvested Job %s/%s into profile %s", effect.namespace, effect.job, effect.profile)
         self._observer.expire()
+
+    async def _write_served(self, effect: WriteServedProfile, observation: Observation) -> None:
+        pods = observation.snapshot.pods
+        found = [pod.report for pod in pods if (pod.namespace, pod.name) == (effect.namespace, effect.pod)]
+        identity = found[0].identity if found and found[0] is not None else None
+        if identity is None:
+            raise EffectError(f"the engine of pod {effect.pod} does not say what it is")
+        manifest = manifests.served_profile(effect, identity, observation.snapshot.now_seconds)
+        if not await self._create(PROFILES, effect.namespace, manifest):
+            await self._replace_profile(effect.namespace, effect.name, manifest)
+        log.info("wrote profile %s/%s: %s", effect.namespace, effect.name, effect.coverage)
+        self._observer.expire()
+
+    async def _replace_profile(self, namespace: str, name: str, manifest: dict[str, Any]) -> None:
+        old = await self._cluster.get(PROFILES, namespace, name)
+        await self._cluster.replace(PROFILES, namespace, {**old, "spec": manifest["spec"]})
 
     async def _set_status(self, effect: SetPolicyStatus, observation: Observation) -> None:
         current = observation.statuses.get((effect.namespace, effect.name), {})
@@ -216,12 +239,15 @@ def describe(effect: Effect) -> str:
             return f"runtime ConfigMap in {effect.namespace}"
         case CreateProfilingJob():
             return f"profiling Job {effect.namespace}/{effect.name}"
-        case HarvestProfile():
-            return f"profile {effect.namespace}/{effect.profile}"
+        case HarvestProfile(profile=name) | WriteServedProfile(name=name):
+            return f"profile {effect.namespace}/{name}"
         case SetPolicyStatus():
             return f"status of policy {effect.namespace}/{effect.name}"
         case EmitEvent():
-            return f"event on policy {effect.namespace}/{effect.policy}"
+            pod = effect.regarding
+            return (
+                f"event on {f'pod {pod.namespace}/{pod.pod}' if pod else f'policy {effect.namespace}/{effect.policy}'}"
+            )
 
 
 def consequence(effect: Effect) -> str:
@@ -233,7 +259,7 @@ def consequence(effect: Effect) -> str:
             return "pods start without the runtime"
         case CreateProfilingJob():
             return "nothing is profiled"
-        case HarvestProfile():
+        case HarvestProfile() | WriteServedProfile():
             return "measured profiles are not kept"
         case SetPolicyStatus():
             return "policy statuses are stale"

@@ -53,6 +53,7 @@ class Kind:
 
 POLICIES = Kind("turbospec.io/v1alpha1", "speculationpolicies", "SpeculationPolicy")
 PROFILES = Kind("turbospec.io/v1alpha1", "speculationprofiles", "SpeculationProfile")
+CLUSTER_PROFILES = Kind("turbospec.io/v1alpha1", "clusterspeculationprofiles", "ClusterSpeculationProfile")
 PODS = Kind("v1", "pods", "Pod")
 CONFIG_MAPS = Kind("v1", "configmaps", "ConfigMap")
 SECRETS = Kind("v1", "secrets", "Secret")

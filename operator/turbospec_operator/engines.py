@@ -1,4 +1,4 @@
-"""Talks to engines over their control port: GET /v1/state and PUT /v1/control."""
+"""Talks to engines over their control port: GET /v1/state, GET /v1/cells and PUT /v1/control."""
 
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -7,8 +7,10 @@ from typing import Self
 import aiohttp
 from pydantic import ValidationError
 
+from turbospec.control.served_cells import ServedCell
 from turbospec.wire.control_document import MAX_BODY_BYTES, ControlAnswer, ControlDocument, ControlRefusal
-from turbospec.wire.engine_state import EngineState
+from turbospec.wire.engine_state import EngineState, ServedCells
+from turbospec_operator.views import served_cells
 from turbospec_operator.wording import one_line
 
 REQUEST_SECONDS = 1.5
@@ -76,6 +78,15 @@ class EngineClient:
             return EngineState.model_validate_json(body)
         except ValidationError as error:
             raise EngineError(f"engine state could not be read: {one_line(error)}") from error
+
+    async def cells(self, endpoint: EngineEndpoint) -> tuple[ServedCell, ...]:
+        """The step times that it has measured while serving; raises EngineError."""
+        body = await self._request("GET", endpoint, "/v1/cells", None)
+        try:
+            return served_cells(ServedCells.model_validate_json(body))
+        except ValueError as error:
+            reason = one_line(error) if isinstance(error, ValidationError) else str(error)
+            raise EngineError(f"measured step times could not be read: {reason}") from error
 
     async def put_control(self, endpoint: EngineEndpoint, document: ControlDocument) -> ControlAnswer:
         """Hand over a control document; raises EngineError with the engine's reason where it is refused."""

@@ -3,10 +3,14 @@
 import datetime as dt
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
-from turbospec.fleet.effects import ConditionValue, EmitEvent, HarvestProfile, SetPolicyStatus
+from turbospec.fleet.effects import ConditionValue, EmitEvent, HarvestProfile, SetPolicyStatus, WriteServedProfile
+from turbospec.fleet.snapshot import EngineIdentity
 from turbospec.wire.conditions import Condition
+from turbospec.wire.identity import ProfileIdentity
+from turbospec.wire.latency import from_model
 from turbospec.wire.speculation_policy import EngineStatus, SpeculationPolicyStatus
 from turbospec.wire.speculation_profile import Provenance, SpeculationProfileSpec
 from turbospec_operator import names
@@ -30,6 +34,7 @@ def profile(effect: HarvestProfile, measured: Measured, measured_at: float | Non
         hold_out_error_permille=result.hold_out_error_permille,
         kv_cache_tokens=result.kv_cache_tokens,
         provenance=Provenance(
+            source="Job",
             node=measured.node,
             job=effect.job,
             image=measured.image,
@@ -39,12 +44,29 @@ def profile(effect: HarvestProfile, measured: Measured, measured_at: float | Non
             coverage=result.coverage,
         ),
     )
+    return _profile(effect.namespace, effect.profile, spec)
+
+
+def served_profile(effect: WriteServedProfile, identity: EngineIdentity, now_seconds: float) -> dict[str, Any]:
+    """The SpeculationProfile of what engines measured while they served."""
+    document = from_model(effect.model)
+    spec = SpeculationProfileSpec(
+        key=effect.key,
+        identity=ProfileIdentity(**{**asdict(identity), "engine_arguments": dict(identity.engine_arguments)}),
+        cells=document.cells,
+        fit=document.fit,
+        provenance=Provenance(source="Serving", measured_at=timestamp(now_seconds), coverage=effect.coverage),
+    )
+    return _profile(effect.namespace, effect.name, spec)
+
+
+def _profile(namespace: str, name: str, spec: SpeculationProfileSpec) -> dict[str, Any]:
     return {
         "apiVersion": names.API_VERSION,
         "kind": "SpeculationProfile",
         "metadata": {
-            "name": effect.profile,
-            "namespace": effect.namespace,
+            "name": name,
+            "namespace": namespace,
             "labels": {names.LABEL_MANAGED_BY: "turbospec", names.LABEL_PROFILING_KEY: spec.key},
         },
         "spec": spec.model_dump(by_alias=True, exclude_none=True),
@@ -111,12 +133,23 @@ def status_patch(wanted: Mapping[str, Any], current: Mapping[str, Any]) -> dict[
 
 
 def event(effect: EmitEvent, instance: str, now_seconds: float) -> dict[str, Any]:
-    """An events.k8s.io/v1 Event about a policy."""
+    """An events.k8s.io/v1 Event about a policy, or about a pod, with the policy beside it."""
     moment = dt.datetime.fromtimestamp(now_seconds, dt.UTC)
+    policy = {
+        "apiVersion": names.API_VERSION,
+        "kind": "SpeculationPolicy",
+        "namespace": effect.namespace,
+        "name": effect.policy,
+        "uid": effect.policy_uid,
+    }
+    pod = effect.regarding
+    about = policy
+    if pod is not None:
+        about = {"apiVersion": "v1", "kind": "Pod", "namespace": pod.namespace, "name": pod.pod, "uid": pod.uid}
     return {
         "apiVersion": "events.k8s.io/v1",
         "kind": "Event",
-        "metadata": {"name": f"{effect.policy[:200]}.{uuid.uuid4().hex[:16]}", "namespace": effect.namespace},
+        "metadata": {"name": f"{about['name'][:200]}.{uuid.uuid4().hex[:16]}", "namespace": effect.namespace},
         "eventTime": moment.isoformat(timespec="microseconds").replace("+00:00", "Z"),
         "reportingController": f"{names.GROUP}/operator",
         "reportingInstance": instance[:128],
@@ -124,13 +157,8 @@ def event(effect: EmitEvent, instance: str, now_seconds: float) -> dict[str, Any
         "reason": effect.reason[:128],
         "type": effect.type,
         "note": effect.message[:MAX_EVENT_NOTE],
-        "regarding": {
-            "apiVersion": names.API_VERSION,
-            "kind": "SpeculationPolicy",
-            "namespace": effect.namespace,
-            "name": effect.policy,
-            "uid": effect.policy_uid,
-        },
+        "regarding": about,
+        **({} if pod is None else {"related": policy}),
     }
 
 

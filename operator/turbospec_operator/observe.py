@@ -8,8 +8,21 @@ from dataclasses import dataclass, field, replace
 from turbospec.fleet.snapshot import FleetSnapshot, JobView, PodView, PolicyView, ProfileView
 from turbospec.wire.speculation_policy import SpeculationPolicySpec
 from turbospec_operator import names, views
-from turbospec_operator.cluster import JOBS, PODS, POLICIES, PROFILES, ApiError, Cluster, DeniedError, Kind, Raw
+from turbospec_operator.cluster import (
+    CLUSTER_PROFILES,
+    JOBS,
+    PODS,
+    POLICIES,
+    PROFILES,
+    ApiError,
+    Cluster,
+    DeniedError,
+    Kind,
+    NotFoundError,
+    Raw,
+)
 from turbospec_operator.engines import EngineClient, EngineEndpoint, EngineError
+from turbospec_operator.served_cells import ServedCellsReader
 from turbospec_operator.tokens import engine_token
 from turbospec_operator.views import Measured
 
@@ -19,6 +32,7 @@ what was deleted while its watch was broken."""
 
 CONSEQUENCES = {
     "speculationprofiles.turbospec.io": "profiles are not seen",
+    "clusterspeculationprofiles.turbospec.io": "profiles of the cluster are not seen",
     "pods": "engines are not seen",
     "jobs.batch": "profiling Jobs are not seen",
 }
@@ -69,7 +83,9 @@ class Observer:
         self._engine_port = engine_port
         self._policies = _Cached()
         self._profiles = _Cached()
-        self._profile_views: tuple[list[Raw], tuple[ProfileView, ...]] = [], ()
+        self._cluster_profiles = _Cached()
+        self._profile_views: tuple[list[Raw], list[Raw], tuple[ProfileView, ...]] = [], [], ()
+        self._served = ServedCellsReader(engines)
         self.api_proven_at: float | None = None
 
     def expire(self) -> None:
@@ -86,7 +102,10 @@ class Observer:
         """
         collected = _Round()
         policies = await self._cached(POLICIES, self._policies, collected)
-        profiles = self._parsed(await self._cached(PROFILES, self._profiles, collected))
+        profiles = self._parsed(
+            await self._cached(PROFILES, self._profiles, collected),
+            await self._cached(CLUSTER_PROFILES, self._cluster_profiles, collected),
+        )
         policy_views = tuple(views.policy_view(each) for each in policies)
         specs = {_key(raw): spec for raw in policies if not isinstance(spec := views.policy_spec(raw), str)}
         jobs, results = await self._jobs(collected)
@@ -97,11 +116,14 @@ class Observer:
             if (endpoint := endpoint_of(pod, master_key, self._engine_port)) is not None
         }
         pods = await asyncio.gather(*(self._ask(pod, endpoints, collected) for pod in raw_pods))
+        cells = await self._served.read(pods, policy_views, endpoints)
         snapshot = FleetSnapshot(
             now_seconds=time.time(),
             epoch=epoch,
             policies=policy_views,
-            pods=tuple(replace(pod, refusal=(refusals or {}).get(pod.uid)) for pod in pods),
+            pods=tuple(
+                replace(pod, refusal=(refusals or {}).get(pod.uid), cells=cells.get(pod.uid, ())) for pod in pods
+            ),
             profiles=profiles,
             jobs=jobs,
             denied=tuple(dict.fromkeys([*collected.denied, *denied])),
@@ -119,7 +141,8 @@ class Observer:
             # Cleared before asking, so that an event that comes meanwhile asks again.
             cached.stale, cached.listed_at = False, time.monotonic()
             try:
-                listed = await self._list(kind, self._namespace, None, collected)
+                where = None if kind is CLUSTER_PROFILES else self._namespace
+                listed = await self._list(kind, where, None, collected)
             except ApiError:
                 cached.stale = True
                 raise
@@ -128,11 +151,12 @@ class Observer:
             cached.items = listed or []
         return cached.items
 
-    def _parsed(self, profiles: list[Raw]) -> tuple[ProfileView, ...]:
+    def _parsed(self, profiles: list[Raw], shared: list[Raw]) -> tuple[ProfileView, ...]:
         """Their views, made once per list: hundreds of cells are checked in each."""
-        if self._profile_views[0] is not profiles:
-            self._profile_views = profiles, tuple(views.profile_view(each) for each in profiles)
-        return self._profile_views[1]
+        if self._profile_views[0] is not profiles or self._profile_views[1] is not shared:
+            made = tuple(views.profile_view(each) for each in (*profiles, *shared))
+            self._profile_views = profiles, shared, made
+        return self._profile_views[2]
 
     async def _list(self, kind: Kind, namespace: str | None, labels: str | None, collected: _Round) -> list[Raw] | None:
         """The objects, or None where we may not see them, which is noted."""
@@ -141,8 +165,14 @@ class Observer:
         except DeniedError as error:
             if kind is POLICIES:
                 raise
+            if kind is CLUSTER_PROFILES and self._namespace is not None:
+                return []  # who governs one namespace need not see beyond it
             collected.denied.append(f"list {error.resource} in {error.where}: {CONSEQUENCES[error.resource]}")
             return None
+        except NotFoundError:
+            if kind is not CLUSTER_PROFILES:
+                raise
+            return []  # Helm leaves definitions as they were when it upgrades: this one is newer than the others
         self.api_proven_at = time.monotonic()
         return items
 

@@ -2,16 +2,19 @@
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from pydantic import ValidationError
 
 from turbospec.control.draft_length import Reason
 from turbospec.control.latency import InvalidProfileError
+from turbospec.control.region_fit import RegionFit
+from turbospec.control.served_cells import ServedCell
 from turbospec.fleet.demand import RequestCounts
 from turbospec.fleet.effects import TableRange
 from turbospec.fleet.snapshot import (
+    EngineIdentity,
     EngineLoopMode,
     EngineReport,
     JobPhase,
@@ -25,7 +28,9 @@ from turbospec.fleet.snapshot import (
 )
 from turbospec.profiling.codec import CodecError, decode
 from turbospec.wire.control_document import TableRow
-from turbospec.wire.engine_state import DecisionState, EngineState, RequestCounters
+from turbospec.wire.duration import duration_seconds
+from turbospec.wire.engine_state import DecisionState, EngineState, RequestCounters, ServedCells
+from turbospec.wire.identity import ProfileIdentity
 from turbospec.wire.latency import LatencyDocument, to_model
 from turbospec.wire.objective import to_objective
 from turbospec.wire.profile_result import ProfileResult
@@ -37,6 +42,9 @@ from turbospec_operator.wording import one_line
 Raw = Mapping[str, Any]
 
 _BY_PREDICTION = frozenset({Reason.HIGHEST_GOODPUT, Reason.HYSTERESIS, Reason.NO_PROFILE, Reason.UNATTAINABLE})
+
+MAX_DRAFT_TOKENS = 64
+"""The largest K that documents can hold."""
 
 MAX_TEXT = 512
 """Characters of other programs' messages that we repeat."""
@@ -80,13 +88,14 @@ def policy_view(raw: Raw) -> PolicyView:
         loop=EngineLoopMode(spec.engine.loop),
         draft_tokens=tuple(sorted(set(spec.speculation.draft_tokens))),
         profile_source=ProfileSource(spec.profiling.source),
+        max_age_seconds=None if spec.profiling.max_age is None else duration_seconds(spec.profiling.max_age),
     )
 
 
 def profile_view(raw: Raw) -> ProfileView:
-    """One SpeculationProfile, whoever wrote it."""
+    """One SpeculationProfile or ClusterSpeculationProfile, whoever wrote it."""
     meta = raw["metadata"]
-    namespace, name = meta["namespace"], meta["name"]
+    namespace, name = meta.get("namespace"), meta["name"]
     key = str((raw.get("spec") or {}).get("key", ""))
     try:
         spec = SpeculationProfileSpec.model_validate(raw.get("spec") or {})
@@ -99,7 +108,16 @@ def profile_view(raw: Raw) -> ProfileView:
         return ProfileView(namespace, name, key, None, f"spec.{one_line(error)}")
     except InvalidProfileError as error:
         return ProfileView(namespace, name, key, None, str(error))
-    return ProfileView(namespace, name, key, model, coverage=spec.provenance.coverage)
+    return ProfileView(
+        namespace,
+        name,
+        key,
+        model,
+        coverage=spec.provenance.coverage,
+        identity=_identity(spec.identity),
+        measured_seconds=seconds(spec.provenance.measured_at) or seconds(meta.get("creationTimestamp")),
+        served=spec.provenance.source == "Serving",
+    )
 
 
 def pod_view(raw: Raw, report: EngineReport | None, unreachable: str | None) -> PodView:
@@ -175,11 +193,24 @@ def engine_report(state: EngineState) -> EngineReport:
         applied_overlay=state.applied.overlay if state.applied else False,
         draft_yield=tuple(each.draft_yield for each in state.acceptance),
         unattainable=_unattainable(state.decision),
+        regions=tuple(RegionFit(one.batch, one.ratio, one.steps, one.off) for one in state.step_time_regions),
+        identity=_identity(state.identity),
         table=tuple(TableRange(row.from_batch, row.to_batch, row.draft_tokens) for row in state.table),
         requests=_requests(state.requests),
         max_num_batched_tokens=state.limits.max_num_batched_tokens,
         kv_cache_tokens=state.limits.kv_cache_tokens,
         graph_sizes=tuple(state.limits.graph_sizes),
+    )
+
+
+def _identity(identity: ProfileIdentity) -> EngineIdentity:
+    return EngineIdentity(
+        hardware=identity.hardware,
+        target=identity.target,
+        drafter=identity.drafter,
+        method=identity.method,
+        engine_arguments=tuple(sorted(identity.engine_arguments.items())),
+        engine_version=identity.engine_version,
     )
 
 
@@ -198,6 +229,22 @@ def _draft_tokens(table: Sequence[TableRow], decodes: int) -> int | None:
     """K of the last step with work: what the table in force says of its batch."""
     batch = max(1, decodes)
     return next((row.draft_tokens for row in table if row.from_batch <= batch <= row.to_batch), None)
+
+
+def served_cells(answer: ServedCells) -> tuple[ServedCell, ...]:
+    """The engine's cells in the fleet's terms; fields of newer runtimes are left out, impossible rows too.
+
+    Raises ValueError where a field is missing.
+    """
+    wanted = [answer.fields.index(each.name) for each in fields(ServedCell)]
+    found = []
+    for row in answer.rows:
+        if len(row) != len(answer.fields):
+            raise ValueError(f"a row of {len(row)} values for {len(answer.fields)} fields")
+        batch, context, k, drafted, seconds_, samples, eager = (row[i] for i in wanted)
+        if batch >= 1 and context >= 0 and 0 <= drafted <= k <= MAX_DRAFT_TOKENS and seconds_ > 0 and samples >= 1:
+            found.append(ServedCell(batch, context, int(k), drafted, seconds_, int(samples), bool(eager)))
+    return tuple(found)
 
 
 @dataclass(frozen=True, slots=True)

@@ -212,6 +212,7 @@ def test_one_namespace_needs_no_cluster_wide_permissions(render: Render) -> None
     cluster_roles = [each["metadata"]["name"] for each in objects if each["kind"] == "ClusterRole"]
     assert cluster_roles == ["turbospec-webhook-configuration"]
     assert one(objects, "Role", "turbospec-operator")["metadata"]["namespace"] == "team-a"
+    assert "clusterspeculationprofiles" not in str(objects)
     binding = one(objects, "RoleBinding", "turbospec-operator")
     assert binding["metadata"]["namespace"] == "team-a"
     assert binding["subjects"][0]["namespace"] == "turbospec-system"

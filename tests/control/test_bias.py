@@ -60,6 +60,15 @@ def test_the_factor_of_a_visited_draft_length_is_found() -> None:
     assert factors(bias)[2] == pytest.approx(1.3, abs=0.03)
 
 
+def test_a_doubted_profile_is_left_sooner() -> None:
+    """The first blocks move it further, and what was not looked at stays less certain."""
+    exact, doubted = LatencyBias(KS), LatencyBias(KS, doubt=0.2)
+    for bias in (exact, doubted):
+        feed(bias, 3, 1.15, 10)
+    assert factors(exact)[2] < factors(doubted)[2] == pytest.approx(1.15, abs=0.03)
+    assert (doubted.spreads(components()[:, :, 0]) >= exact.spreads(components()[:, :, 0]) - 1e-9).all()
+
+
 def test_a_machine_that_slows_down_slows_every_draft_length() -> None:
     """After all K were found right, a slow drift at the K in use is shared by those not visited meanwhile."""
     bias = LatencyBias(KS)
@@ -121,8 +130,10 @@ def test_outliers_hardly_move_it() -> None:
 
 
 def test_beyond_a_factor_of_two_it_says_so_and_bends_no_further() -> None:
-    """Then the profile is wrong."""
+    """Then the profile is wrong, and it says so from a third on."""
     bias = LatencyBias(KS)
+    feed(bias, 3, 1.2, 400)
+    assert not bias.off_profile
     feed(bias, 3, 3.0, 400)
     assert bias.off_profile
     assert max(factors(bias)) <= 2.0

@@ -13,7 +13,7 @@ from turbospec.control.latency_fit import non_negative_least_squares
 H100 = FitCoefficients(5.9e-3, 2.1e-5, 3.9e-8, 1.2e-3, 2.1e-3, 8.4e-7)
 
 
-def sample(decodes: int, k: int, context: int = 300, prefill: int = 0, seconds: float | None = None) -> StepSample:
+def sample(decodes: float, k: int, context: int = 300, prefill: int = 0, seconds: float | None = None) -> StepSample:
     made = StepSample(decodes, k, decodes * k, prefill, decodes * context, seconds or 1.0)
     return made if seconds else StepSample(decodes, k, decodes * k, prefill, decodes * context, H100.seconds(made))
 

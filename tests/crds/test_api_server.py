@@ -106,6 +106,7 @@ GOOD_POLICIES = {
     ),
     "one ceiling": policy(objective={"timeToFirstToken": {"milliseconds": 1}, "timePerOutputToken": None}),
     "no ceiling": policy(objective={}),
+    "old profiles": policy(profiling={"source": "Job", "maxAge": "30d"}),
     "null is absent": policy(speculation={"method": None, "model": None}),
 }
 
@@ -187,6 +188,10 @@ BAD_POLICIES: dict[str, tuple[Object, str]] = {
         "spec.objective.timePerOutputToken.percentile: Invalid value: 101",
     ),
     "percentile as a share": (_ceiling(milliseconds=50, percentile=0.9), "percentile in body must be of type integer"),
+    "an age without a unit": (policy(profiling={"maxAge": "30"}), "write 30d for thirty days"),
+    "an age of nothing": (policy(profiling={"maxAge": "0d"}), "write 30d for thirty days"),
+    "an age as Go writes it": (policy(profiling={"maxAge": "720h0m0s"}), "write 30d for thirty days"),
+    "an age as a number": (policy(profiling={"maxAge": 30}), "profiling.maxAge in body must be of type string"),
     "unknown mode": (policy(mode="On"), 'supported values: "Enforce", "Advise", "Paused"'),
     "misspelt field": (policy(modes="Enforce"), 'unknown field "spec.modes"'),
 }

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
+from turbospec.engine.methods import DraftCost, DraftLength, Steering
 from turbospec.engine.runtime import EngineFacts
 from turbospec.wire.engine_state import EngineInfo, EngineLimits, Unsupported
 from turbospec.wire.identity import ProfileIdentity
@@ -44,6 +45,7 @@ class Output:
     scheduled_new_reqs: list[Any] = field(default_factory=list)
     num_invalid_spec_tokens: dict[str, int] | None = None
     finished_req_ids: set[str] = field(default_factory=set)
+    skip_drafts: bool = False
 
 
 class Stats:
@@ -90,6 +92,8 @@ class FakeScheduler:
         """How many drafts of a request with structured output its grammar lets pass."""
         self.shut_down = False
         self.finished_req_ids: set[str] = set()
+        self.skip_drafts = False
+        """Of the steps to come: as vLLM 0.33 where no request of a step can use drafts."""
 
     def add(self, name: str, prompt_tokens: int = 100) -> None:
         request = Request(name, prompt_tokens)
@@ -116,6 +120,7 @@ class FakeScheduler:
         k = lookup[len(scheduled)] if lookup is not None and scheduled else self.num_spec_tokens
         new_data = [SimpleNamespace(req_id=request.request_id) for request in new]
         output = Output(scheduled, drafts, sum(scheduled.values()), k, new_data, None, self.finished_req_ids)
+        output.skip_drafts = self.skip_drafts
         self.finished_req_ids = set()
         self._update_after_schedule(output)
         return output
@@ -124,7 +129,7 @@ class FakeScheduler:
         for name, count in output.num_scheduled_tokens.items():
             request = self.requests[name]
             request.num_computed_tokens += count
-            if self.asynchronous:
+            if self.asynchronous and not output.skip_drafts:
                 request.draft = [-1] * output.num_spec_tokens_to_schedule
 
     def update_from_output(self, output: Output, model_output: Any) -> Any:
@@ -210,4 +215,5 @@ def engine_facts(
         unsupported=unsupported,
         startup_table=(0, *[max_draft_tokens] * max_num_seqs),
         drafts_after_completion=drafts_after_completion,
+        steering=Steering(DraftCost.NONE, DraftLength.NATIVE) if unsupported is None else None,
     )

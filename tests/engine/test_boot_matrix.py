@@ -97,6 +97,7 @@ def test_an_engine_is_steered_or_says_why_not(
         })  # fmt: skip
         scheduler, runtime = boot(monkeypatch, config, release, on_cpu, committed_probe(release))
         reason = runtime.unsupported()
+        assert (runtime.facts.steering is None) == (reason is not None)
         if reason is not None:
             assert re.search(rf"`{reason.code}`", DOCUMENT), f"{reason.code} is not in docs/engine.md"
             continue

@@ -12,7 +12,7 @@ import pytest
 from tests.engine.fakes import engine_facts
 from tests.engine.live import GOOD, Engine, Serving, start, wait_for
 from tests.engine.support import MixedScheduler
-from turbospec.wire.engine_state import StepsPage, Unsupported
+from turbospec.wire.engine_state import ServedCells, StepsPage, Unsupported
 
 
 @pytest.fixture
@@ -40,6 +40,17 @@ def test_a_document_steers_the_next_step_and_shows_in_the_state(engine: Engine) 
     assert state.probing is not None
     assert state.probing.bursts == 0
     assert not state.off_profile
+    assert state.step_time_regions == []
+    cells = ServedCells.model_validate_json(engine.ask("GET", "/v1/cells")[1])
+    assert cells.fields == [
+        "batch",
+        "context_tokens",
+        "draft_tokens",
+        "drafted_per_request",
+        "seconds",
+        "samples",
+        "eager",
+    ]
     page = StepsPage.model_validate_json(engine.ask("GET", "/v1/steps?since=1")[1])
     row = dict(zip(page.fields, page.rows[0], strict=True))
     assert (len(page.rows), row["seq"], row["decided_draft_tokens"], row["verified_draft_tokens"]) == (1, 1, 2, 5)
@@ -244,12 +255,20 @@ def test_the_kill_file_stops_steering_within_seconds(engine: Engine, tmp_path: P
     assert engine.step() == 2
 
 
+def test_the_state_says_how_k_takes_effect(engine: Engine) -> None:
+    """An n-gram drafter's drafts cost nothing to make, so a shorter K saves their verification only."""
+    steering = engine.state().steering
+    assert steering is not None
+    assert (steering.draft_length, steering.draft_cost) == ("native", "none")
+
+
 def test_an_unsupported_engine_says_why_and_serves_its_state(tmp_path: Path) -> None:
     """The operator shows the reason instead of guessing."""
     facts = engine_facts(unsupported=Unsupported(code="PipelineParallel", message="not measured"))
     engine = start(tmp_path, facts=facts)
     try:
         assert engine.state().unsupported == facts.unsupported
+        assert engine.state().steering is None
         assert engine.put(GOOD) == (409, {"code": "Unsupported", "message": "PipelineParallel: not measured"})
         assert b'turbospec_engine_steered{reason="PipelineParallel"} 0.0' in engine.ask("GET", "/metrics")[1]
     finally:

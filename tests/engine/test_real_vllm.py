@@ -11,9 +11,11 @@ from statistics import fmean
 from typing import Any
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from e2e.models.prompts import dial_continuation, dial_prompt
 from tests.engine.vllm_server import MAX_DRAFT_TOKENS, VllmServer, serve
+from tests.standin.support import stand_ins
 from turbospec.control.step import StepRecord
 
 FOLLOW_SECONDS = 10.0
@@ -58,6 +60,28 @@ def test_the_runtime_is_in_the_engine_and_knows_it(vllm: VllmServer) -> None:
     assert state.identity.engine_arguments["dtype"] == "float32"
     assert [(row.from_batch, row.to_batch, row.draft_tokens) for row in state.table] == [(1, 16, MAX_DRAFT_TOKENS)]
     assert state.counters.steps > 0
+
+
+def shapes(text: str) -> dict[str, tuple[str, set[tuple[str, frozenset[str]]], set[str]]]:
+    """Of vLLM's families: type, series with the names of their labels, and bounds of histograms of seconds (those of
+    tokens follow the longest context)."""
+    found = {}
+    for family in text_string_to_metric_families(text):
+        series = {(sample.name, frozenset(sample.labels)) for sample in family.samples}
+        timed = family.name.endswith("_seconds")
+        bounds = {sample.labels["le"] for sample in family.samples if timed and "le" in sample.labels}
+        if family.name.startswith("vllm:"):
+            found[family.name] = (family.type, series, bounds)
+    return found
+
+
+async def test_the_series_of_the_stand_in_are_those_of_this_vllm(vllm: VllmServer) -> None:
+    """By name, type, labels and bounds: what reads the one reads the other. vLLM has more of them."""
+    async with stand_ins() as served:
+        imitated = shapes((await served.get("/metrics")).body.decode())
+    real = shapes(vllm.metrics())
+    assert "vllm:spec_decode_num_drafts" in imitated
+    assert {name: shape for name, shape in imitated.items() if real.get(name) != shape} == {}
 
 
 @pytest.mark.parametrize("k", [0, 1, 3, 5])

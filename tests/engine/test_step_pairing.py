@@ -194,3 +194,21 @@ def test_requests_that_ended_while_a_step_was_in_flight_are_no_evidence(
     assert last_with_b.drafted_per_position == (2, 2, 2, 2, 2)
     after = record(rig.complete(accepted=2))
     assert (after.decodes, after.drafting_requests, after.generated_tokens) == (2, 2, 6)
+
+
+def test_a_step_after_which_vllm_drafts_nothing_is_recorded_with_that(lagged: Rig) -> None:
+    """The interval after it holds neither drafting nor verification, and no request is missing a draft: a cheap step
+    without drafts must not be taken for one of K = 5, nor its yield for 0."""
+    lagged.scheduler.add("a")
+    lagged.schedule()
+    for skipped in (False, False, True, False, False):
+        lagged.scheduler.skip_drafts = skipped
+        lagged.schedule()
+        lagged.complete()
+    while lagged.in_flight:
+        lagged.complete()
+    records = lagged.runtime.ring.last(10)
+    assert [one.decided_draft_tokens for one in records] == [5, 5, 5, 0, 5, 5]
+    assert [one.interval_draft_tokens for one in records[1:]] == [5, 5, 5, 0, 5]
+    after = records[4]
+    assert (after.verified_draft_tokens, after.asked_draft_tokens, after.drafting_requests) == (0, 0, 0)

@@ -94,9 +94,13 @@ class VllmServer:
                 return
         raise AssertionError("no EngineCore process in the server's session")
 
+    def metrics(self) -> str:
+        """What vLLM's own port tells Prometheus."""
+        return _ask("GET", self.port, "/metrics", None)[1].decode()
+
     def spec_decode_totals(self) -> tuple[int, int]:
         """vLLM's own counters: drafts verified, and the tokens in them."""
-        text = _ask("GET", self.port, "/metrics", None)[1].decode()
+        text = self.metrics()
         found = [
             re.search(rf"^vllm:spec_decode_num_{name}_total{{.*}} (\S+)$", text, re.MULTILINE)
             for name in ("drafts", "draft_tokens")

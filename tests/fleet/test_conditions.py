@@ -70,11 +70,11 @@ CASES: dict[str, tuple[FleetSnapshot, str, str, str, list[str]]] = {
         ["not Ready"],
     ),
     "profiling": (
-        fleet(jobs=(job(progress="12 of 96 cells"),)),
+        fleet(jobs=(job(),)),
         "Profiled",
         "False",
         "ProfilingInProgress",
-        [f"turbospec-profile-{KEY}", "12 of 96 cells"],
+        [f"turbospec-profile-{KEY}", "kubectl turbospec profile watch -n team"],
     ),
     "profiling holds control up": (fleet(jobs=(job(),)), "Ready", "False", "ProfilingInProgress", ["0/1"]),
     "profiling failed": (

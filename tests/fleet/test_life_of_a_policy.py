@@ -57,9 +57,8 @@ def test_policy_goes_from_nothing_to_controlled() -> None:
     assert waiting is not None
     assert waiting.latency is None
 
-    set_job(fleet, progress="40 of 96 cells")
     fleet.rounds(20)
-    assert "40 of 96 cells" in {c.type: c.message for c in fleet.statuses["chat"].conditions}["Profiled"]
+    assert "profile watch -n team" in {c.type: c.message for c in fleet.statuses["chat"].conditions}["Profiled"]
 
     set_job(fleet, phase=JobPhase.SUCCEEDED, harvestable=True, finished_seconds=fleet.now)
     effects = fleet.round()

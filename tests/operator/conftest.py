@@ -22,7 +22,9 @@ def api_with_crds(api_server: ApiServer) -> ApiServer:
     deadline = time.monotonic() + 60.0
     while True:
         try:  # kubectl wait fails on a CRD that has no conditions yet
-            api_server.kubectl("get", "speculationpolicies,speculationprofiles", "--all-namespaces")
+            api_server.kubectl(
+                "get", "speculationpolicies,speculationprofiles,clusterspeculationprofiles", "--all-namespaces"
+            )
         except RuntimeError:
             if time.monotonic() > deadline:
                 raise

@@ -20,6 +20,8 @@ class EngineStandIn:
         self.documents: list[ControlDocument] = []
         self.refusal: tuple[int, dict[str, str]] | None = None
         self.state_body: bytes | None = None
+        self.cells: dict[str, Any] | None = None
+        self.cells_asked = 0
         self._runner: web.AppRunner | None = None
 
     @property
@@ -29,7 +31,8 @@ class EngineStandIn:
 
     async def __aenter__(self) -> Self:
         app = web.Application()
-        app.add_routes([web.get("/v1/state", self._state), web.put("/v1/control", self._control)])
+        routes = [web.get("/v1/state", self._state), web.get("/v1/cells", self._cells)]
+        app.add_routes([*routes, web.put("/v1/control", self._control)])
         self._runner = web.AppRunner(app, access_log=None)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", self.port).start()
@@ -59,6 +62,16 @@ class EngineStandIn:
             last = self.documents[-1]
             state["applied"] = {"id": last.id, "epoch": last.epoch, "mode": last.mode.value, "step": 1}
         return web.json_response(state)
+
+    async def _cells(self, request: web.Request) -> web.Response:
+        """A runtime from before this path was there answers 404."""
+        self.cells_asked += 1
+        refused = self._admit(request)
+        if refused is not None:
+            return refused
+        if self.cells is None:
+            return web.json_response({"code": "NotFound", "message": "there is no '/v1/cells'"}, status=404)
+        return web.json_response(self.cells)
 
     async def _control(self, request: web.Request) -> web.Response:
         refused = self._admit(request)

@@ -12,7 +12,7 @@ Rule = tuple[str, str, tuple[str, ...]]
 RULES: tuple[Rule, ...] = (
     ("turbospec.io", "speculationpolicies", ("list", "watch")),
     ("turbospec.io", "speculationpolicies/status", ("patch",)),
-    ("turbospec.io", "speculationprofiles", ("list", "watch", "create")),
+    ("turbospec.io", "speculationprofiles", ("get", "list", "watch", "create", "update")),
     ("", "pods", ("get", "list")),
     ("", "configmaps", ("create",)),
     ("batch", "jobs", ("list", "create")),
@@ -22,8 +22,11 @@ RULES: tuple[Rule, ...] = (
 )
 """(API group, resource, verbs): the last two in the operator's own namespace only."""
 
-CLUSTER_WIDE: tuple[Rule, ...] = (("apiextensions.k8s.io", "customresourcedefinitions", ("list", "watch")),)
-"""What kopf needs beside them to watch all namespaces."""
+CLUSTER_WIDE: tuple[Rule, ...] = (
+    ("apiextensions.k8s.io", "customresourcedefinitions", ("list", "watch")),
+    ("turbospec.io", "clusterspeculationprofiles", ("list",)),
+)
+"""What an operator of all namespaces needs beside them: kopf to watch, and the profiles that administrators share."""
 
 
 def without(verb: str, resource: str) -> tuple[Rule, ...]:

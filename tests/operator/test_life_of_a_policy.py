@@ -7,10 +7,13 @@ import pytest
 from tests.operator import shop
 from tests.operator.engine_stand_in import EngineStandIn
 from tests.operator.operator_process import OperatorProcess, eventually
-from tests.operator.samples import KEY, policy
+from tests.operator.samples import KEY, policy, profile_result
 from tests.support.apiserver import ApiServer
-from turbospec_operator.cluster import CONFIG_MAPS, EVENTS, JOBS, LEASES, POLICIES, SECRETS, Cluster, Raw
+from turbospec.fleet.effects import HarvestProfile
+from turbospec_operator import manifests
+from turbospec_operator.cluster import CONFIG_MAPS, EVENTS, JOBS, LEASES, POLICIES, PROFILES, SECRETS, Cluster, Raw
 from turbospec_operator.tokens import engine_token
+from turbospec_operator.views import Measured
 
 pytestmark = [pytest.mark.apiserver, pytest.mark.timeout(180)]
 
@@ -107,6 +110,51 @@ async def test_an_objective_reaches_the_engines_and_what_they_make_of_it_the_sta
         assert engine.documents[-1].id != first.id
         _, metrics = operator_process.get("/metrics")
         assert 'condition="ObjectiveAttainable"' not in metrics
+
+
+async def test_a_profile_that_has_grown_old_is_measured_again_and_replaced(
+    cluster: Cluster, namespace: str, operator_process: OperatorProcess
+) -> None:
+    """The engine keeps the old model until the new one is there; what people wrote on the profile stays."""
+    async with EngineStandIn() as engine:
+        await shop.add_engine(cluster, namespace, "chat-1", engine)
+        old = old_profile(namespace)
+        await cluster.create(PROFILES, namespace, old)
+        await cluster.create(POLICIES, namespace, policy(namespace, profiling={"maxAge": "30d"}))
+        operator_process.start()
+        await first_job(cluster, namespace, operator_process)
+
+        async def told() -> bool:
+            return (
+                shop.condition(await shop.policy_status(cluster, namespace), "Profiled").get("reason") == "ProfileStale"
+            )
+
+        await eventually("the condition", told, operator_process)
+        assert engine.documents[-1].latency is not None
+        await shop.finish_job(cluster, namespace)
+
+        async def fresh() -> Raw | None:
+            (there,) = await shop.profiles(cluster, namespace)
+            return there if there["spec"]["provenance"]["measuredAt"] != "2026-01-01T00:00:00Z" else None
+
+        there = await eventually("a fresh profile", fresh, operator_process)
+        assert there["metadata"]["annotations"] == {"owner": "me"}
+
+        async def settled() -> bool:
+            return (
+                shop.condition(await shop.policy_status(cluster, namespace), "Profiled").get("reason") == "ProfileReady"
+            )
+
+        await eventually("the condition", settled, operator_process)
+        assert len(await jobs(cluster, namespace)) == 1
+
+
+def old_profile(namespace: str) -> Raw:
+    """A profile of the stand-in's key, of months ago."""
+    effect = HarvestProfile(namespace, "job", f"profile-{KEY}")
+    made = manifests.profile(effect, Measured(profile_result(), None, None), 1767225600.0)
+    made["metadata"]["annotations"] = {"owner": "me"}
+    return made
 
 
 async def test_an_operator_killed_after_the_job_was_created_repeats_nothing(

@@ -1,11 +1,12 @@
 """Statuses: condition times follow the API conventions, and what has not changed is not written."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from turbospec.fleet.effects import ConditionValue, EngineSummary, SetPolicyStatus
-from turbospec_operator.manifests import policy_status, status_patch, timestamp
+from turbospec.fleet.effects import ConditionValue, EmitEvent, EngineAddress, EngineSummary, SetPolicyStatus
+from turbospec_operator.manifests import event, policy_status, status_patch, timestamp
 
 EARLIER, LATER = 1_700_000_000.0, 1_700_000_100.5
 
@@ -66,3 +67,21 @@ def test_a_field_that_is_gone_is_removed() -> None:
 def test_timestamps_are_whole_seconds_in_utc() -> None:
     """As the API server writes them."""
     assert timestamp(LATER) == "2023-11-14T22:15:00Z"
+
+
+def test_an_event_is_about_the_policy_or_about_a_pod_with_the_policy_beside_it() -> None:
+    """kubectl describe shows events of the object that they are about."""
+    effect = EmitEvent("shop", "chat", "uid-1", "Warning", "OutlierStepTimes", "slow")
+    plain = event(effect, "operator-1", LATER)
+    assert (plain["regarding"]["kind"], plain["regarding"]["name"]) == ("SpeculationPolicy", "chat")
+    assert "related" not in plain
+    of_pod = event(replace(effect, regarding=EngineAddress("shop", "chat-0", "pod-1")), "operator-1", LATER)
+    assert of_pod["regarding"] == {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "namespace": "shop",
+        "name": "chat-0",
+        "uid": "pod-1",
+    }
+    assert of_pod["related"] == plain["regarding"]
+    assert of_pod["metadata"]["name"].startswith("chat-0.")

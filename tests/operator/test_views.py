@@ -4,14 +4,16 @@ from typing import Any
 
 import pytest
 
+from tests.fleet.builders import MODEL
 from tests.operator.samples import IDENTITY, KEY, engine_pod, engine_state, policy, profile_result
 from turbospec.control.draft_length import Reason
 from turbospec.control.objective import Objective
+from turbospec.control.served_cells import ServedCell
 from turbospec.fleet.demand import RequestCounts
-from turbospec.fleet.effects import HarvestProfile, TableRange
+from turbospec.fleet.effects import HarvestProfile, TableRange, WriteServedProfile
 from turbospec.fleet.snapshot import JobPhase, Mode
 from turbospec.profiling.codec import encode, encode_failure
-from turbospec.wire.engine_state import EngineState
+from turbospec.wire.engine_state import EngineState, ServedCells
 from turbospec_operator import manifests, views
 from turbospec_operator.views import Measured
 
@@ -68,6 +70,14 @@ def test_a_policy_is_read_in_the_fleets_terms() -> None:
     assert view.invalid is None
 
 
+@pytest.mark.parametrize(("text", "wanted"), [("1h", 3600), ("30d", 2592000), ("8w", 4838400)])
+def test_a_maximum_age_is_read_in_seconds(text: str, wanted: float) -> None:
+    """Without one, profiles never grow too old."""
+    view = views.policy_view(stored(policy("shop", profiling={"maxAge": text})))
+    assert (view.max_age_seconds, view.invalid) == (wanted, None)
+    assert views.policy_view(stored(policy("shop"))).max_age_seconds is None
+
+
 def test_an_objective_is_read_in_seconds() -> None:
     """Without one there is no ceiling."""
     ceilings = {"timePerOutputToken": {"milliseconds": 50, "percentile": 95}}
@@ -83,6 +93,7 @@ def test_an_objective_is_read_in_seconds() -> None:
         ({"selector": {"matchLabels": {"app": "chat"}}, "mode": "Sometimes"}, "spec.mode"),
         ({"selector": {"matchLabels": {"app": "chat"}}, "speculation": {"draftTokens": ["x"]}}, "draftTokens"),
         ({"selector": {"matchLabels": {"app": "chat"}}, "newField": 1}, "newField"),
+        ({"selector": {"matchLabels": {"app": "chat"}}, "profiling": {"maxAge": "30"}}, "profiling.maxAge"),
         (
             {"selector": {"matchLabels": {"app": "chat"}}, "objective": {"timeToFirstToken": {"milliseconds": 0}}},
             "spec.objective.timeToFirstToken.milliseconds",
@@ -103,9 +114,25 @@ def test_an_unreadable_policy_governs_nothing_and_names_the_field(spec: dict[str
 def test_a_harvested_profile_is_read_back_as_the_model_that_was_measured() -> None:
     """What the operator writes, it can read."""
     view = views.profile_view(profile())
+    assert view.identity == views.engine_report(EngineState.model_validate(engine_state())).identity
+    assert view.identity is not None
+    assert (view.identity.engine_version, view.identity.engine_arguments) == ("0.32.0", (("dtype", "bfloat16"),))
     assert (view.name, view.key, view.invalid) == (f"profile-{KEY}", KEY, None)
     assert view.latency is not None
     assert view.latency.step_seconds(decodes=4, draft_tokens=3, kv_tokens=1024) == pytest.approx(0.00532)
+
+
+@pytest.mark.parametrize(
+    ("measured_at", "wanted"), [("2026-01-02T03:04:05Z", 1767323045.0), (None, 1767225600.0), ("soon", 1767225600.0)]
+)
+def test_the_age_of_a_profile_counts_from_its_measurement_else_from_its_creation(
+    measured_at: str | None, wanted: float
+) -> None:
+    """A hand-written one says nothing of when it was measured."""
+    raw = profile()
+    raw["metadata"]["creationTimestamp"] = "2026-01-01T00:00:00Z"
+    raw["spec"]["provenance"]["measuredAt"] = measured_at
+    assert views.profile_view(raw).measured_seconds == wanted
 
 
 @pytest.mark.parametrize("coverage", ["24 of 33 cells, none at batch 128, 256", None])
@@ -287,3 +314,36 @@ def test_the_controlling_owner_is_named_whatever_its_kind(owners: list[dict[str,
     raw = stored(engine_pod("shop", "chat-1"))
     raw["metadata"]["ownerReferences"] = owners
     assert views.pod_view(raw, None, None).controller == controller
+
+
+def test_measured_regions_of_step_times_are_read() -> None:
+    """Older runtimes say nothing of them."""
+    assert views.engine_report(EngineState.model_validate(engine_state())).regions == ()
+    state = {**engine_state(), "stepTimeRegions": [{"batch": 4, "ratio": 1.9, "steps": 96, "off": True, "new": 1}]}
+    (region,) = views.engine_report(EngineState.model_validate(state)).regions
+    assert (region.batch, region.ratio, region.steps, region.off) == (4, 1.9, 96, True)
+
+
+def test_cells_of_an_engine_are_read_and_impossible_ones_left_out() -> None:
+    """By the names of the fields, so that newer runtimes may add some."""
+    names = ["eager", "batch", "context_tokens", "draft_tokens", "drafted_per_request", "seconds", "samples", "new"]
+    good = [False, 4.5, 300.0, 3, 2.5, 0.02, 30, 1]
+    rows = [good, *([*good[:i], value, *good[i + 1 :]] for i, value in ((1, 0), (3, 65), (4, 4.0), (5, 0.0), (6, 0)))]
+    (cell,) = views.served_cells(ServedCells(fields=names, rows=rows))
+    assert cell == ServedCell(4.5, 300.0, 3, 2.5, 0.02, 30, eager=False)
+    with pytest.raises(ValueError, match="seconds"):
+        views.served_cells(ServedCells(fields=[name for name in names if name != "seconds"], rows=[]))
+
+
+def test_a_grown_profile_is_marked_and_read_back() -> None:
+    """Key and identity are the engine's, the source is serving."""
+    identity = views.engine_report(EngineState.model_validate(engine_state())).identity
+    assert identity is not None
+    effect = WriteServedProfile("shop", f"serving-{KEY}", KEY, "chat-0", MODEL, "grown while serving: 4 points")
+    raw = manifests.served_profile(effect, identity, 1_700_000_000.0)
+    assert raw["spec"]["provenance"]["source"] == "Serving"
+    assert raw["spec"]["identity"] == IDENTITY.model_dump(by_alias=True)
+    view = views.profile_view(stored(raw))
+    assert (view.key, view.served, view.invalid) == (KEY, True, None)
+    assert (view.coverage, view.measured_seconds) == ("grown while serving: 4 points", 1_700_000_000.0)
+    assert not views.profile_view(stored(profile())).served

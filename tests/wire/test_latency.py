@@ -1,5 +1,7 @@
 """Latency models on the wire: integers there, seconds here."""
 
+from dataclasses import replace
+
 import pytest
 
 from turbospec.control.latency import InvalidProfileError, MeasuredCell, build_latency_model
@@ -18,6 +20,14 @@ def test_a_document_survives_the_round_trip_through_a_model_and_json() -> None:
     there = document()
     assert from_model(to_model(there)) == there
     assert LatencyDocument.model_validate(there.as_json()) == there
+
+
+@pytest.mark.parametrize(("doubt", "permille"), [(0.0, None), (0.0004, None), (0.0583, 58), (0.3, 300)])
+def test_the_doubt_of_a_stand_in_goes_with_it(doubt: float, permille: int | None) -> None:
+    """Engines that know nothing of it are told nothing where there is none."""
+    sent = from_model(replace(to_model(document()), doubt=doubt))
+    assert sent.as_json().get("doubtPermille") == permille
+    assert to_model(sent).doubt == (permille or 0) / 1000
 
 
 def test_units_are_microseconds_and_picoseconds() -> None:

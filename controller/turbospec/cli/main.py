@@ -3,6 +3,7 @@
 import click
 
 import turbospec
+from turbospec.cli.profile.commands import profile
 from turbospec.cli.sim import sim
 from turbospec.cli.simulate import simulate
 from turbospec.cli.simulate_fleet import simulate_fleet
@@ -17,6 +18,7 @@ def main() -> None:
 main.add_command(simulate)
 main.add_command(simulate_fleet)
 main.add_command(sim)
+main.add_command(profile)
 
 if __name__ == "__main__":
     main()

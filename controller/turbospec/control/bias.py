@@ -9,6 +9,7 @@ import numpy as np
 
 from turbospec.control.latency_fit import Floats
 from turbospec.control.latency_modes import COMPONENTS
+from turbospec.control.region_fit import RegionMonitor
 
 PARTS = len(COMPONENTS)
 BOUND = 2.0
@@ -55,6 +56,17 @@ PROFILED = Beliefs(level=0.1, part=0.05, deviation=0.03)
 """A profile from the same hardware; interpolated cells are off by about 3% where step times are not linear."""
 GUESSED = Beliefs(level=0.3, part=0.7, deviation=0.2)
 """No profile: a form of step times, scaled to the first steps seen."""
+DOUBT_OF_DEVIATION = 0.5
+"""Share of a profile's doubt that each K has apart; between what PROFILED and GUESSED have (0.6 and 0.3 of a part)."""
+
+
+def doubted(doubt: float) -> Beliefs:
+    """PROFILED, with every part off by a relative standard deviation of ``doubt`` >= 0 besides."""
+    return Beliefs(
+        level=math.hypot(PROFILED.level, doubt),
+        part=math.hypot(PROFILED.part, doubt),
+        deviation=math.hypot(PROFILED.deviation, DOUBT_OF_DEVIATION * doubt),
+    )
 
 
 class LatencyBias:
@@ -65,13 +77,16 @@ class LatencyBias:
     or drafts move one of them, and what is learnt at one batch and K holds at others as far as their parts agree. What
     cannot be told apart at the K and batches visited stays uncertain (``spread``), which is what probes are for.
 
-    Bounded to [0.5, 2] against a profile (``cold`` has none): beyond, ``off_profile`` says so.
+    Corrections are bounded to [0.5, 2] against a profile (``cold`` has none). ``fit`` says whether it needs so much of
+    them that the profile is not of this engine.
     """
 
-    def __init__(self, draft_tokens: Sequence[int], *, cold: bool = False) -> None:
+    def __init__(self, draft_tokens: Sequence[int], *, cold: bool = False, doubt: float = 0.0) -> None:
+        """``doubt`` is that of the profile (``LatencyModel``)."""
         self.draft_tokens = tuple(draft_tokens)
         self.cold = cold
-        self._beliefs = GUESSED if cold else PROFILED
+        self._doubt = doubt
+        self._beliefs = GUESSED if cold else doubted(doubt)
         self._index = {k: PARTS + i for i, k in enumerate(self.draft_tokens)}
         size = PARTS + len(self.draft_tokens)
         self._mean = np.zeros(size)
@@ -88,6 +103,8 @@ class LatencyBias:
         self._last: int | None = None
         self.jumps = 0
         """Sudden changes of step time since the start."""
+        self.fit = RegionMonitor()
+        """Measured over predicted by region, without any correction; not saved, for it is known again in seconds."""
         self._level = 1.0
 
     def observe(self, draft_tokens: int, batch: float, shares: Sequence[float], ratios: Sequence[float]) -> None:
@@ -96,6 +113,7 @@ class LatencyBias:
         i = self._index.get(draft_tokens)
         if i is None or not ratios:
             return
+        self.fit.observe(batch, ratios)
         self._advance(len(ratios), batch)
         row = np.zeros(len(self._mean))
         row[:PARTS] = shares
@@ -185,18 +203,19 @@ class LatencyBias:
     @property
     def suspicious(self) -> bool:
         """A block missed by more than noise explains: the next one at its K tells whether something has changed."""
-        return bool(self._missed)
+        return bool(self._missed) or (self.fit.doubtful and not self.cold)
 
     @property
     def off_profile(self) -> bool:
-        """The engine is off its profile by a factor of two or more: it must be profiled again."""
-        return not self.cold and not 1.0 / BOUND < self._level < BOUND
+        """The engine's step times are not those of its profile: it must be measured again."""
+        return self.fit.off and not self.cold
 
     def save(self) -> dict[str, Any]:
         """All that was learnt, as plain lists and numbers."""
         return {
             "draft_tokens": list(self.draft_tokens),
             "cold": self.cold,
+            "doubt": self._doubt,
             "mean": self._mean.tolist(),
             "covariance": self._covariance.tolist(),
             "step_noise": self._step_noise,
@@ -211,7 +230,7 @@ class LatencyBias:
     @classmethod
     def restore(cls, saved: dict[str, Any]) -> "LatencyBias":
         """The filter that ``save`` described. Raises ValueError for values that are not finite or do not fit."""
-        made = cls(saved["draft_tokens"], cold=saved["cold"])
+        made = cls(saved["draft_tokens"], cold=saved["cold"], doubt=saved["doubt"])
         mean, covariance = np.array(saved["mean"], dtype=np.float64), np.array(saved["covariance"], dtype=np.float64)
         if mean.shape != made._mean.shape or covariance.shape != made._covariance.shape:
             raise ValueError("saved step-time corrections are not those of these draft lengths")

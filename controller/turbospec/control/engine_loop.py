@@ -16,7 +16,9 @@ from turbospec.control.loop_settings import LoopLimits, LoopSettings, check_sett
 from turbospec.control.online_latency import guess
 from turbospec.control.plan import Plan, Planner
 from turbospec.control.probing import COLD_STEPS, Burst, Prober, ProbeReport
+from turbospec.control.region_fit import RegionFit
 from turbospec.control.rounds import Rounds
+from turbospec.control.served_cells import CellCollector, ServedCell
 from turbospec.control.situation import SituationMonitor
 from turbospec.control.step import StepComposition, StepRecord, possible
 from turbospec.control.step_times import learn_times
@@ -50,6 +52,7 @@ class EngineLoop:
         self._settings: LoopSettings | None = None
         self._lock = threading.Lock()
         self._estimator = AcceptanceEstimator(max(limits.max_draft_tokens, 1))
+        self._cells = CellCollector(max(limits.graph_sizes, default=None))
         self._prober = Prober()
         self._monitor = SituationMonitor()
         self._planner: Planner | None = None
@@ -161,9 +164,20 @@ class EngineLoop:
         return None if planner is None or planner.bias.cold else planner.bias.level
 
     def off_profile(self) -> bool:
-        """Step times are off the profile by more than a factor of two: the engine must be profiled again."""
+        """Step times are off the profile by more than a third: this engine is not what was measured."""
         planner = self._planner
         return planner is not None and planner.bias.off_profile
+
+    def regions(self) -> tuple[RegionFit, ...]:
+        """Measured over predicted step time by region of batches; empty without a latency profile."""
+        planner = self._planner
+        return () if planner is None or planner.bias.cold else planner.bias.fit.regions()
+
+    def cells(self) -> tuple[ServedCell, ...]:
+        """Step times by batch, context and K, as traffic and probes have visited them."""
+        with self._lock:
+            self._learn()
+            return self._cells.cells()
 
     def probe_report(self) -> ProbeReport:
         """What probing has cost so far."""
@@ -176,7 +190,7 @@ class EngineLoop:
             self._learn()
             planner = self._planner
             bias = None if planner is None else planner.bias.save()
-            return {"acceptance": self._estimator.save(), "bias": bias}
+            return {"acceptance": self._estimator.save(), "bias": bias, "cells": self._cells.save()}
 
     def restore(self, saved: dict[str, Any]) -> None:
         """Go on from what ``save`` said; call it after ``configure``.
@@ -190,6 +204,7 @@ class EngineLoop:
         bias = None if saved["bias"] is None else LatencyBias.restore(saved["bias"])
         with self._lock:
             self._learn()
+            self._cells.restore(saved["cells"])
             self._estimator = estimator
             settings = self._settings
             model = None if settings is None else settings.latency
@@ -212,7 +227,7 @@ class EngineLoop:
         return regular
 
     def _made(self, settings: LoopSettings, model: LatencyModel, bias: LatencyBias | None = None) -> Planner:
-        return Planner(self._limits, settings, model, bias or LatencyBias(settings.allowed))
+        return Planner(self._limits, settings, model, bias or LatencyBias(settings.allowed, doubt=model.doubt))
 
     def _learn(self) -> None:
         """Take in the steps since the last time; look whether another table or a probe is due."""
@@ -227,6 +242,7 @@ class EngineLoop:
         self._estimator.learn(records)
         passed = self._monitor.learn(records)
         self._prober.earn(passed, len(records))
+        self._cells.learn(records)
         settings = self._settings
         if settings is None or settings.mode == "table":
             return

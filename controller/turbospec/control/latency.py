@@ -77,11 +77,14 @@ class LatencyModel:
 
     ``fit`` is the profile's: it prices prefill tokens, and says what the cells leave open. ``graph_sizes`` are the
     batch sizes in tokens that the engine captured graphs for; empty where there are none, or they are not known.
+    ``doubt`` is the relative standard deviation by which its costs may be off beyond those of a profile of the very
+    engine: above 0 where it was measured on a similar one.
     """
 
     cells: tuple[MeasuredCell, ...]
     fit: FitCoefficients
     graph_sizes: tuple[int, ...] = ()
+    doubt: float = 0.0
 
     @property
     def max_draft_tokens(self) -> int:

@@ -27,7 +27,8 @@ class ImpossibleFitError(ValueError):
 class StepSample:
     """One measured engine step (or the median of several equal ones; ``weight`` then counts them)."""
 
-    decodes: int
+    decodes: float
+    """A mean where several steps are taken together."""
     draft_tokens: int
     """K asked for; of its size only whether it is 0 counts."""
     verified_draft_tokens: float
@@ -188,4 +189,4 @@ def _check(sample: StepSample) -> None:
 def _cell(sample: StepSample) -> tuple[int, ...]:
     """Steps of one cell: contexts within a factor of about 1.4 of each other count as alike."""
     context = sample.kv_tokens / max(sample.decodes, 1)
-    return (sample.decodes, sample.draft_tokens, sample.prefill_tokens, round(2 * math.log2(1 + context)))
+    return (round(sample.decodes), sample.draft_tokens, sample.prefill_tokens, round(2 * math.log2(1 + context)))

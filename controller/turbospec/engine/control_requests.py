@@ -13,7 +13,7 @@ from turbospec.engine.environment import logger
 from turbospec.engine.refusals import RequestRefusedError
 from turbospec.wire.base import WireModel
 from turbospec.wire.control_document import MAX_BODY_BYTES, ControlAnswer, ControlDocument
-from turbospec.wire.engine_state import EngineState, StepsPage
+from turbospec.wire.engine_state import EngineState, ServedCells, StepsPage
 
 JSON = "application/json"
 PROMETHEUS_TEXT = "text/plain; version=0.0.4; charset=utf-8"
@@ -27,6 +27,7 @@ class ControlApi:
     put: Callable[[ControlDocument], ControlAnswer]
     refused: Callable[[], None]
     steps: Callable[[int, int], StepsPage]
+    cells: Callable[[], ServedCells]
     metrics: Callable[[], bytes]
 
 
@@ -61,6 +62,9 @@ class ControlRequests:
             query = parse_qs(url.query)
             page = self._api.steps(_number(query, "since", 0), _number(query, "limit", 256))
             return model_answer(HTTPStatus.OK, page)
+        if url.path == "/v1/cells":
+            self._authorize(authorization)
+            return model_answer(HTTPStatus.OK, self._api.cells())
         raise RequestRefusedError("NotFound", f"there is no {url.path[:200]!r}")
 
     def admit(self, target: str, authorization: str, content_length: str) -> int:

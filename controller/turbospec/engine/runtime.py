@@ -8,9 +8,11 @@ from typing import Any
 from turbospec.control.acceptance import PositionEstimate
 from turbospec.control.engine_loop import EngineLoop, LoopLimits, LoopSettings
 from turbospec.control.probing import ProbeReport
+from turbospec.control.served_cells import ServedCell
 from turbospec.control.step import StepComposition, StepRecord
 from turbospec.engine.composition import CompositionReader
 from turbospec.engine.environment import logger
+from turbospec.engine.methods import Steering
 from turbospec.engine.records import StepRing
 from turbospec.engine.requests import RequestCounter
 from turbospec.engine.telemetry import (
@@ -45,6 +47,8 @@ class EngineFacts:
     unsupported: Unsupported | None
     startup_table: tuple[int, ...]
     drafts_after_completion: bool
+    steering: Steering | None = None
+    """None where K cannot be steered, or where nobody has read what becomes of it."""
 
 
 class EngineRuntime:
@@ -114,7 +118,9 @@ class EngineRuntime:
                 # Any other K would trip an assertion in the worker and end the engine.
                 if draft_tokens in self._allowed:
                     output.num_spec_tokens_to_schedule = draft_tokens
-            decided = output.num_spec_tokens_to_schedule if self._drafts else 0
+            # vLLM from 0.33 on, model runner V2: nothing is drafted after a step whose requests cannot use drafts.
+            drafts = self._drafts and not getattr(output, "skip_drafts", False)
+            decided = output.num_spec_tokens_to_schedule if drafts else 0
             self._scheduled = (seq, output, composition, self._reader.verified_draft_tokens, decided)
         except Exception as error:  # noqa: BLE001 - see the class
             self._give_up(error)
@@ -201,6 +207,13 @@ class EngineRuntime:
             return ()
         with self._loop_lock:
             return self.loop.estimates()
+
+    def cells(self) -> tuple[ServedCell, ...]:
+        """Step times by cell, as traffic has visited them; empty where K is never steered."""
+        if self.loop is None:
+            return ()
+        with self._loop_lock:
+            return self.loop.cells()
 
     def probe_report(self) -> ProbeReport | None:
         """What probing has cost; None where K is never steered."""

@@ -18,11 +18,11 @@ from turbospec.engine.graphs import captured_draft_tokens, captured_sizes
 from turbospec.engine.hardware import usable_cpus_at_load
 from turbospec.engine.identity import engine_identity
 from turbospec.engine.learnt import LearntStore
-from turbospec.engine.methods import model_runner, unsupported_reason
+from turbospec.engine.methods import Steering, installed_probe, model_runner, steering_of, unsupported_reason
 from turbospec.engine.metrics import metrics_registry, metrics_text
 from turbospec.engine.runtime import EngineFacts, EngineRuntime
 from turbospec.engine.speculators import SpeculatorProbe
-from turbospec.engine.state import engine_state
+from turbospec.engine.state import engine_state, served_cells
 from turbospec.wire.engine_state import EngineInfo, EngineLimits, Unsupported
 
 HOUSEKEEPING_SECONDS = 1.0
@@ -102,6 +102,7 @@ def engine_facts(
     config = scheduler.vllm_config
     runner, on_cpu = model_runner(config), bool(platform.is_cpu())
     unsupported = _missing_seam(scheduler) or unsupported_reason(config, runner, on_cpu=on_cpu, probe=probe)
+    steering = steering_of(config, runner, probe or installed_probe()) if unsupported is None else None
     max_num_seqs = int(scheduler.max_num_running_reqs)
     max_draft_tokens = int(scheduler.num_spec_tokens) if config.speculative_config is not None else 0
     lookup = getattr(scheduler, "dynamic_sd_lookup", None)
@@ -128,6 +129,7 @@ def engine_facts(
         unsupported=unsupported,
         startup_table=_startup_table(lookup, max_num_seqs, max_draft_tokens),
         drafts_after_completion=runner == "v2" and bool(getattr(config.scheduler_config, "async_scheduling", False)),
+        steering=steering if isinstance(steering, Steering) else None,
     )
 
 
@@ -166,6 +168,7 @@ def _control_server(
         put=controller.put,
         refused=controller.refused,
         steps=runtime.ring.page,
+        cells=lambda: served_cells(runtime),
         metrics=lambda: metrics_text(registry),
     )
     return ControlServer(

@@ -1,7 +1,9 @@
 """The answer of GET /v1/state, put together in the thread that asks."""
 
 import time
+from dataclasses import fields
 
+from turbospec.control.served_cells import ServedCell
 from turbospec.engine.controller import DocumentController
 from turbospec.engine.documents import table_rows
 from turbospec.engine.runtime import EngineRuntime
@@ -14,6 +16,9 @@ from turbospec.wire.engine_state import (
     PositionEstimate,
     PredictedGoodput,
     ProbingState,
+    ServedCells,
+    SteeringState,
+    StepTimeRegion,
 )
 
 
@@ -27,6 +32,7 @@ def engine_state(runtime: EngineRuntime, controller: DocumentController) -> Engi
         profile_key=facts.identity.key(),
         limits=facts.limits,
         unsupported=runtime.unsupported(),
+        steering=_steering(runtime),
         applied=controller.applied(),
         table=table_rows(runtime.table()),
         load=_load(runtime),
@@ -39,9 +45,23 @@ def engine_state(runtime: EngineRuntime, controller: DocumentController) -> Engi
         decision=_decision(runtime),
         latency_bias=loop.bias() if loop is not None else None,
         off_profile=loop.off_profile() if loop is not None else False,
+        step_time_regions=_regions(runtime),
         probing=_probing(runtime),
         uptime_seconds=time.monotonic() - runtime.started,
     )
+
+
+def _steering(runtime: EngineRuntime) -> SteeringState | None:
+    steering = runtime.facts.steering
+    if steering is None:
+        return None
+    return SteeringState(draft_length=steering.length.value, draft_cost=steering.draft_cost.value)
+
+
+def served_cells(runtime: EngineRuntime) -> ServedCells:
+    """The answer of GET /v1/cells."""
+    names = [each.name for each in fields(ServedCell)]
+    return ServedCells(fields=names, rows=[[getattr(cell, name) for name in names] for cell in runtime.cells()])
 
 
 def _load(runtime: EngineRuntime) -> EngineLoad:
@@ -86,6 +106,11 @@ def _decision(runtime: EngineRuntime) -> DecisionState | None:
             if one.tokens_per_second is not None
         ],
     )
+
+
+def _regions(runtime: EngineRuntime) -> list[StepTimeRegion]:
+    found = runtime.loop.regions() if runtime.loop is not None else ()
+    return [StepTimeRegion(batch=one.batch, ratio=one.ratio, steps=one.steps, off=one.off) for one in found]
 
 
 def _probing(runtime: EngineRuntime) -> ProbingState | None:

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from turbospec.control.objective import Objective
+from turbospec.fleet import drift
+from turbospec.fleet.drift import DriftStanding
 from turbospec.fleet.effects import ConditionValue
 from turbospec.fleet.matching import Overlap
 from turbospec.fleet.profiling import ProfileReason, ProfileStanding, urgency
@@ -26,12 +28,13 @@ _BY_URGENCY = (
     "EngineUnreachable",
     "ProfilingInProgress",
     "ProfilingPending",
+    "ProfileGrowing",
     "Pending",
     "EngineStarting",
 )
 """Which of several reasons a condition shows: first what waits for a person, then what passes by itself."""
 
-_PROFILED_STATUS = {ProfileReason.READY: "True", ProfileReason.NOT_NEEDED: "Unknown"}
+_PROFILED_STATUS = {ProfileReason.READY: "True", ProfileReason.STALE: "True", ProfileReason.NOT_NEEDED: "Unknown"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +46,19 @@ class PolicyFindings:
     profiles: tuple[ProfileStanding, ...]
     overlaps: tuple[Overlap, ...]
     denied: tuple[str, ...]
+    drift: tuple[DriftStanding, ...] = ()
 
 
 def conditions(findings: PolicyFindings) -> tuple[ConditionValue, ...]:
-    """Profiled, Injected, Controlled, Ready; ObjectiveAttainable where there is an objective; Exclusive and Permitted
-    only where they are False."""
+    """Profiled, Injected, Controlled, Ready; ObjectiveAttainable where there is an objective; ProfileAccurate where
+    engines could compare; Exclusive and Permitted only where they are False."""
     controlled = _controlled(findings)
     found = [_profiled(findings, controlled), _injected(findings, controlled), controlled]
     if not findings.policy.objective.empty:
         found.append(_objective(findings, controlled))
+    accurate = drift.condition(findings.drift)
+    if accurate is not None:
+        found.append(accurate)
     if findings.overlaps:
         found.append(ConditionValue("Exclusive", "False", "ConflictingPolicy", _conflict(findings.overlaps)))
     if findings.denied:

@@ -1,9 +1,9 @@
 """One round of the fleet loop: from what was observed to what is to be done."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from turbospec.fleet import pooling, status
+from turbospec.fleet import drift, pooling, status
 from turbospec.fleet.conditions import PolicyFindings
 from turbospec.fleet.effects import CreateProfilingJob, Effect, EnsureRuntime, HarvestProfile, PushControl
 from turbospec.fleet.engines import EngineRound, EngineSituation, decide_engine
@@ -15,7 +15,9 @@ from turbospec.fleet.memory import EngineMemory, FleetMemory, PolicyMemory, Pool
 from turbospec.fleet.pooling import Pools
 from turbospec.fleet.profiles import FittingProfile, ProfileKey, fitting_profiles
 from turbospec.fleet.profiling import Candidate, ProfileStanding, plan_profiling
+from turbospec.fleet.reuse import with_stand_ins
 from turbospec.fleet.scaling import scale_target
+from turbospec.fleet.serving_profile import plan_served
 from turbospec.fleet.snapshot import FleetSnapshot, PodView, PolicyView
 from turbospec.fleet.standing import EngineStanding, allowed_draft_tokens, last_report, obstacle
 
@@ -37,9 +39,14 @@ def decide(snapshot: FleetSnapshot, memory: FleetMemory) -> tuple[tuple[Effect, 
     now = snapshot.now_seconds
     policies = sorted(snapshot.policies, key=seniority)
     governance = govern(policies, snapshot.pods)
-    profiles = fitting_profiles(snapshot.profiles)
     candidates = _candidates(policies, governance, memory, now)
-    plan = plan_profiling(candidates.values(), profiles, snapshot.jobs, memory.requested, now)
+    profiles = fitting_profiles(snapshot.profiles, _places(governance, candidates.values()))
+    agreement = drift.judge(candidates.values(), profiles, memory.drift, now)
+    plan = plan_profiling(
+        candidates.values(), profiles, snapshot.jobs, memory.requested, now, drifted=agreement.drifted
+    )
+    profiles, standings = with_stand_ins(snapshot.profiles, candidates.values(), profiles, plan.standings)
+    grown, served = plan_served(candidates.values(), profiles, memory.served, now)
     requests = [*_runtimes(policies, memory, now), *plan.effects]
     pushes: list[PushControl] = []
     reports: list[Effect] = []
@@ -53,19 +60,23 @@ def decide(snapshot: FleetSnapshot, memory: FleetMemory) -> tuple[tuple[Effect, 
         pool_memories.update(pooling.remember(policy, pools, memory.pools, now))
         targets = {pod.uid: scale_target(pod) for pod in governed}
         loads |= observe_load(LoadSituation(policy, governed, targets, profiles, pools, now), memory.loads)
-        fleet = _Fleet(policy, profiles, plan.standings, pools, now)
+        fleet = _Fleet(policy, profiles, standings, pools, now)
         rounds = [_engine_round(fleet, pod, candidates.get(pod.uid), memory.engines.get(pod.uid)) for pod in governed]
         for outcome in rounds:
             pushes.extend(outcome.pushes)
             if outcome.memory is not None:
                 engines[outcome.standing.pod.uid] = outcome.memory
-        findings = _findings(snapshot, policy, [outcome.standing for outcome in rounds], plan.standings, governance)
+        engine_standings = [agreement.mark(outcome.standing) for outcome in rounds]
+        findings = _findings(snapshot, policy, engine_standings, standings, governance)
+        findings = replace(findings, drift=agreement.of(policy.uid))
         effects, written[policy.uid] = _report(findings, memory.policies.get(policy.uid), now)
         reports.extend(effects)
     unseen = {key: entry for key, entry in memory.loads.items() if key not in loads}
     loads |= forget_load(unseen, now)
-    remembered = FleetMemory(engines, pool_memories, written, _requested(memory, requests, now), loads)
-    return (*requests, *pushes, *reports), remembered
+    reports.extend(agreement.events)
+    requested = _requested(memory, requests, now)
+    remembered = FleetMemory(engines, pool_memories, written, requested, loads, agreement.memory, served)
+    return (*requests, *grown, *pushes, *reports), remembered
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +103,14 @@ def _candidates(
                 if allowed:
                     found[pod.uid] = Candidate(policy, pod, report, allowed)
     return found
+
+
+def _places(governance: Governance, candidates: Iterable[Candidate]) -> set[ProfileKey]:
+    """Where a profile may be looked up: for engines to control, and for what the others are capable of."""
+    reporting = {
+        (pod.namespace, pod.report.profile_key) for pods in governance.pods.values() for pod in pods if pod.report
+    }
+    return reporting | {candidate.place for candidate in candidates}
 
 
 def _runtimes(policies: Iterable[PolicyView], memory: FleetMemory, now: float) -> list[EnsureRuntime]:

@@ -73,11 +73,25 @@ class CreateProfilingJob:
 
 @dataclass(frozen=True, slots=True)
 class HarvestProfile:
-    """Write the Job's result as a SpeculationProfile."""
+    """Write the Job's result as a SpeculationProfile; ``replaces``: also where one of that name is there."""
 
     namespace: str
     job: str
     profile: str
+    replaces: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class WriteServedProfile:
+    """Write what engines measured while serving as a SpeculationProfile, over one of this name. ``pod`` tells whose
+    identity it has."""
+
+    namespace: str
+    name: str
+    key: str
+    pod: str
+    model: LatencyModel
+    coverage: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +137,7 @@ class SetPolicyStatus:
 
 @dataclass(frozen=True, slots=True)
 class EmitEvent:
-    """A Kubernetes event on a policy; decided on changes only."""
+    """A Kubernetes event on a policy, or on the pod of one of its engines; decided on changes only."""
 
     namespace: str
     policy: str
@@ -131,6 +145,9 @@ class EmitEvent:
     type: str
     reason: str
     message: str
+    regarding: EngineAddress | None = None
 
 
-Effect = PushControl | EnsureRuntime | CreateProfilingJob | HarvestProfile | SetPolicyStatus | EmitEvent
+Effect = (
+    PushControl | EnsureRuntime | CreateProfilingJob | HarvestProfile | WriteServedProfile | SetPolicyStatus | EmitEvent
+)

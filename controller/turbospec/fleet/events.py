@@ -12,8 +12,11 @@ _NORMAL_REASONS = frozenset(
         "NotNeeded",
         "Paused",
         "Pending",
+        "ProfileProvisional",
         "ProfilingInProgress",
+        "ProfileGrowing",
         "ProfilingPending",
+        "StepTimesInDoubt",
     }
 )
 """Conditions that are not True for reasons that need nobody."""

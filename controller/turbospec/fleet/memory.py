@@ -16,6 +16,7 @@ from turbospec.fleet.effects import (
     PushControl,
     SetPolicyStatus,
     TableRange,
+    WriteServedProfile,
 )
 from turbospec.fleet.load_memory import LoadKey, LoadMemory
 from turbospec.fleet.snapshot import EngineReport
@@ -88,6 +89,14 @@ class PoolMemory:
 
 
 @dataclass(frozen=True, slots=True)
+class DriftMemory:
+    """Since when step times have been off, by what is off; pods of which that was ``said`` in an event."""
+
+    since: Mapping[tuple[str, ...], float] = field(default_factory=dict)
+    said: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class PolicyMemory:
     """The status last written, and when."""
 
@@ -101,7 +110,7 @@ class FleetMemory:
 
     ``requested`` holds when a Job, a harvest or a runtime was last asked for, keyed by ``(effect, namespace, name)``:
     a slow cache is not answered with the same request every round. ``loads`` are the load signals, and what they were
-    made of.
+    made of. ``served``: when what engines have measured was last looked at, by namespace and profile key.
     """
 
     engines: Mapping[str, EngineMemory] = field(default_factory=dict)
@@ -109,6 +118,8 @@ class FleetMemory:
     policies: Mapping[str, PolicyMemory] = field(default_factory=dict)
     requested: Mapping[tuple[str, str, str], float] = field(default_factory=dict)
     loads: Mapping[LoadKey, LoadMemory] = field(default_factory=dict)
+    drift: DriftMemory = field(default_factory=DriftMemory)
+    served: Mapping[tuple[str, str], float] = field(default_factory=dict)
 
 
 def request_key(effect: CreateProfilingJob | HarvestProfile | EnsureRuntime) -> tuple[str, str, str]:
@@ -128,6 +139,7 @@ def forget(memory: FleetMemory, failed: Iterable[Effect]) -> FleetMemory:
     A document that an engine *refused* has reached it: leave it out, so that it is repeated with a growing pause.
     """
     engines, policies, requested = dict(memory.engines), dict(memory.policies), dict(memory.requested)
+    served = dict(memory.served)
     for effect in failed:
         if isinstance(effect, PushControl):
             known = engines.get(effect.engine.uid)
@@ -137,4 +149,6 @@ def forget(memory: FleetMemory, failed: Iterable[Effect]) -> FleetMemory:
             policies.pop(effect.uid, None)
         elif isinstance(effect, CreateProfilingJob | HarvestProfile | EnsureRuntime):
             requested.pop(request_key(effect), None)
-    return replace(memory, engines=engines, policies=policies, requested=requested)
+        elif isinstance(effect, WriteServedProfile):
+            served.pop((effect.namespace, effect.key), None)
+    return replace(memory, engines=engines, policies=policies, requested=requested, served=served)

@@ -1,4 +1,4 @@
-"""Which profile fits an engine: the one in its namespace with its key."""
+"""Which profile fits an engine: the one with its key, in its namespace or else of the cluster."""
 
 import hashlib
 import json
@@ -12,17 +12,23 @@ ProfileKey = tuple[str, str]
 """Namespace and profile key."""
 
 _NAME_PREFIX = "profile-"
+_SERVED_PREFIX = "serving-"
 
 
 @dataclass(frozen=True, slots=True)
 class FittingProfile:
-    """The profile for one key. ``latency`` is None where it was refused; ``digest`` names the model's content."""
+    """The profile for one key. ``latency`` is None where it was refused; ``digest`` names the model's content.
+
+    ``name`` is what ``kubectl get speculationprofile`` takes, or ``clusterspeculationprofile/NAME`` for the cluster's.
+    """
 
     name: str
     latency: LatencyModel | None
     digest: str
     invalid: str | None
     coverage: str | None = None
+    measured_seconds: float | None = None
+    served: bool = False
 
 
 def profile_name(key: str) -> str:
@@ -30,38 +36,71 @@ def profile_name(key: str) -> str:
     return f"{_NAME_PREFIX}{key}"
 
 
-def fitting_profiles(profiles: Iterable[ProfileView]) -> Mapping[ProfileKey, FittingProfile]:
-    """The profile of every (namespace, key). Of several, valid ones come first, then the operator's own name.
+def served_profile_name(key: str) -> str:
+    """The name of the profile that grows for this key while engines serve: never that of a measured one."""
+    return f"{_SERVED_PREFIX}{key}"
 
-    A profile whose name the operator gave for another key than it holds is that key's profile, edited to nonsense.
+
+def fitting_profiles(
+    profiles: Iterable[ProfileView], places: Iterable[ProfileKey]
+) -> Mapping[ProfileKey, FittingProfile]:
+    """The profile of every place that has one. Of several, valid ones come first, then those that were measured and not
+    grown while serving, then those of the namespace itself, then the operator's own name.
+
+    A profile whose name the operator gave for another key than it holds is that key's profile, edited to nonsense. A
+    cluster's profile that was refused is as good as none: only an administrator could correct it, and a namespace can
+    still measure its own.
     """
-    best: dict[ProfileKey, ProfileView] = {}
+    best: dict[tuple[str | None, str], ProfileView] = {}
     for view in profiles:
         for claim in _claims(view):
             known = best.get((claim.namespace, claim.key))
             if known is None or _preference(claim) < _preference(known):
                 best[claim.namespace, claim.key] = claim
-    return {place: _fitting(view) for place, view in best.items()}
+    found: dict[ProfileKey, FittingProfile] = {}
+    for namespace, key in places:
+        own, shared = best.get((namespace, key)), best.get((None, key))
+        if shared is not None and shared.latency is not None and (own is None or own.latency is None or own.served):
+            own = shared
+        if own is not None:
+            found[namespace, key] = fitting(own)
+    return found
 
 
 def _claims(view: ProfileView) -> tuple[ProfileView, ...]:
     named_for = view.name.removeprefix(_NAME_PREFIX)
-    if named_for in (view.name, view.key):
+    if view.namespace is None or named_for in (view.name, view.key):
         return (view,)
     why = f"spec.key is {view.key!r}, its name says {named_for!r}"
     return (view, replace(view, key=named_for, latency=None, invalid=why))
 
 
-def _preference(view: ProfileView) -> tuple[bool, bool, str]:
-    return (view.latency is None, view.name != profile_name(view.key), view.name)
+def _preference(view: ProfileView) -> tuple[bool, bool, bool, str]:
+    return (view.latency is None, view.served, view.name != profile_name(view.key), view.name)
 
 
-def _fitting(view: ProfileView) -> FittingProfile:
+def reference(view: ProfileView) -> str:
+    """How statuses name a profile: as kubectl takes it."""
+    return view.name if view.namespace is not None else f"clusterspeculationprofile/{view.name}"
+
+
+def fitting(view: ProfileView) -> FittingProfile:
+    """The profile as engines get it."""
     if view.latency is None:
         return FittingProfile(view.name, None, "", view.invalid or "its content was refused")
-    return FittingProfile(view.name, view.latency, _model_digest(view.latency), None, view.coverage)
+    return FittingProfile(
+        reference(view),
+        view.latency,
+        _model_digest(view.latency),
+        None,
+        view.coverage,
+        view.measured_seconds,
+        view.served,
+    )
 
 
 def _model_digest(latency: LatencyModel) -> str:
-    content = [[asdict(cell) for cell in latency.cells], asdict(latency.fit)]
+    content: list[object] = [[asdict(cell) for cell in latency.cells], asdict(latency.fit)]
+    if latency.doubt:
+        content.append(latency.doubt)
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -1,9 +1,10 @@
 """Profiling Jobs: when one is created, retried and harvested, and how the profile of a key stands."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from turbospec.fleet import aging
 from turbospec.fleet.effects import CreateProfilingJob, HarvestProfile
 from turbospec.fleet.memory import request_key
 from turbospec.fleet.profiles import FittingProfile, ProfileKey, profile_name
@@ -19,6 +20,11 @@ remember to tell us then. A finished Job must be kept for longer than this: the 
 REQUEST_PAUSE_SECONDS = 30.0
 """How long a request may take to show in the snapshot before it is made again. All requests are idempotent."""
 
+GROWING = (
+    "no profile yet: engines learn their step times while serving, and a profile is written when they have seen K = 0, "
+    "another K and four points of batch and context."
+)
+
 
 class ProfileReason(StrEnum):
     """How the profile of one key stands, as condition reasons, the most urgent first."""
@@ -28,8 +34,16 @@ class ProfileReason(StrEnum):
     MISSING = "ProfileMissing"
     IN_PROGRESS = "ProfilingInProgress"
     PENDING = "ProfilingPending"
+    GROWING = "ProfileGrowing"
+    PROVISIONAL = "ProfileProvisional"
+    STALE = "ProfileStale"
     READY = "ProfileReady"
     NOT_NEEDED = "NotNeeded"
+
+    @property
+    def usable(self) -> bool:
+        """Whether engines are given a profile's model."""
+        return self in (ProfileReason.PROVISIONAL, ProfileReason.STALE, ProfileReason.READY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +105,14 @@ def plan_profiling(
     jobs: Iterable[JobView],
     requested: Mapping[tuple[str, str, str], float],
     now_seconds: float,
+    *,
+    drifted: Container[ProfileKey] = (),
 ) -> ProfilingPlan:
     """Decide Jobs and harvests. ``candidates`` come oldest policy first; ``requested`` is ``FleetMemory.requested``.
 
     A Job is wanted for a key without any profile, even an invalid one (whoever edited it must decide), by a policy that
-    is not paused, has source Job, and leaves more than one K to choose from.
+    is not paused, has source Job, and leaves more than one K to choose from. So too for a key whose profile has
+    outlived such a policy's maximum age, or is among those that have ``drifted``.
     """
     by_place: dict[ProfileKey, list[Candidate]] = {}
     for candidate in candidates:
@@ -107,10 +124,18 @@ def plan_profiling(
     standings: dict[tuple[str, str], ProfileStanding] = {}
     for place, members in sorted(by_place.items()):
         wanting = [member for member in members if _wants_job(member)]
-        if place in profiles:
-            standing = _standing_of(profiles[place])
+        profile, all_jobs = profiles.get(place), jobs_by_place.get(place, [])
+        gone_off = place in drifted
+        overdue = [one for one in wanting if gone_off or aging.outlived(profile, one.policy, now_seconds)]
+        if profile is not None and not overdue:
+            standing = _standing_of(profile)
         elif wanting:
-            effect, standing = _advance(place, wanting, jobs_by_place.get(place, []), requested, now_seconds)
+            newer = aging.since(profile, all_jobs)
+            effect, standing = _advance(place, overdue or wanting, newer, requested, now_seconds)
+            if profile is not None:
+                effect = aging.again(effect, all_jobs)
+                why = aging.message(profile, standing.message, now_seconds, drifted=gone_off)
+                standing = ProfileStanding(ProfileReason.STALE, why, profile.name)
             if effect is not None and _may_request(effect, requested, now_seconds):
                 effects.append(effect)
         else:
@@ -152,9 +177,11 @@ def _without_job(member: Candidate) -> ProfileStanding:
         return ProfileStanding(ProfileReason.NOT_NEEDED, f"K={member.allowed[0]} is pinned, so no profile is needed.")
     if member.policy.mode is Mode.PAUSED:
         return ProfileStanding(ProfileReason.PENDING, "no profile yet; none is measured while the policy is paused.")
+    if member.policy.profile_source is ProfileSource.SERVING:
+        return ProfileStanding(ProfileReason.GROWING, GROWING)
     message = (
         f"no SpeculationProfile with key {member.key} in namespace {member.pod.namespace}. Create one, "
-        "or set spec.profiling.source to Job to have it measured."
+        "or set spec.profiling.source to Job to have it measured, or to Serving to let it grow."
     )
     return ProfileStanding(ProfileReason.MISSING, message)
 
@@ -175,8 +202,8 @@ def _advance(
             return harvest, ProfileStanding(ProfileReason.IN_PROGRESS, f"Job {job.name} is done; its result is kept.")
     for job in jobs:
         if job.phase is JobPhase.RUNNING:
-            progress = f": {job.progress}" if job.progress else ""
-            return None, ProfileStanding(ProfileReason.IN_PROGRESS, f"Job {job.name} measures this hardware{progress}.")
+            message = f"Job {job.name} measures this hardware: kubectl turbospec profile watch -n {namespace}"
+            return None, ProfileStanding(ProfileReason.IN_PROGRESS, message)
     if not jobs:
         return _create(place, 1, wanting)
     last = jobs[-1]

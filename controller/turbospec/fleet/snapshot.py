@@ -5,6 +5,8 @@ from enum import StrEnum
 
 from turbospec.control.latency import LatencyModel
 from turbospec.control.objective import Objective
+from turbospec.control.region_fit import RegionFit
+from turbospec.control.served_cells import ServedCell
 from turbospec.fleet.demand import RequestCounts
 from turbospec.fleet.effects import TableRange
 
@@ -21,6 +23,7 @@ class ProfileSource(StrEnum):
     """SpeculationPolicy.spec.profiling.source."""
 
     JOB = "Job"
+    SERVING = "Serving"
     EXISTING = "Existing"
 
 
@@ -52,6 +55,7 @@ class PolicyView:
     invalid: str | None = None
     reported: tuple[tuple[str, str], ...] = ()
     objective: Objective = field(default_factory=Objective)
+    max_age_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +67,26 @@ class PositionCounts:
 
 
 @dataclass(frozen=True, slots=True)
+class EngineIdentity:
+    """What a profile key is the digest of (``turbospec.wire.identity``); ``engine_arguments`` by name, sorted."""
+
+    hardware: str
+    target: str
+    drafter: str
+    method: str
+    engine_arguments: tuple[tuple[str, str], ...]
+    engine_version: str
+
+
+@dataclass(frozen=True, slots=True)
 class EngineReport:
     """What one engine said of itself (GET /v1/state).
 
     ``applied_overlay`` says that ``applied_id`` is a document with a time to live. ``draft_yield[j]`` is the share of
     the drafts asked for that are longer than j tokens; empty where the engine does not tell. ``unattainable``: whether
     the engine's own loop found that no K meets the objective, at the last step; None where it did not judge. ``table``
-    is K by batch as now decided. ``requests`` is None where the engine does not count them.
+    is K by batch as now decided. ``requests`` is None where the engine does not count them. ``regions``: measured over
+    predicted step times under the latency model in force, by octave of batches.
     """
 
     engine_id: str
@@ -92,6 +109,8 @@ class EngineReport:
     applied_overlay: bool = False
     draft_yield: tuple[float | None, ...] = ()
     unattainable: bool | None = None
+    regions: tuple[RegionFit, ...] = ()
+    identity: EngineIdentity | None = None
     table: tuple[TableRange, ...] = ()
     requests: RequestCounts | None = None
     max_num_batched_tokens: int = 0
@@ -106,7 +125,8 @@ class PodView:
     ``report`` is None while the engine cannot be reached; ``unreachable`` says why. ``owner`` is what
     ``kubectl rollout restart`` takes, for example ``deployment/chat``; ``controller`` is the pod's own owner, of any
     kind. ``refusal`` is the engine's answer (``code: message``) to the last document put to it, where it refused that
-    document.
+    document. ``cells`` are the step times that its engine has measured while serving, where a policy wants them (asked
+    for once a minute).
     """
 
     namespace: str
@@ -123,21 +143,27 @@ class PodView:
     unreachable: str | None = None
     refusal: str | None = None
     controller: str | None = None
+    cells: tuple[ServedCell, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class ProfileView:
-    """One SpeculationProfile. ``latency`` is None when its content was refused; ``invalid`` says why.
+    """One SpeculationProfile, or, without a namespace, one ClusterSpeculationProfile, which is for all of them.
 
-    ``coverage``: what of the planned cells was measured, where the profile says it.
+    ``latency`` is None when its content was refused; ``invalid`` says why. ``coverage``: what of the planned cells was
+    measured, where the profile says it. ``identity`` is that of the engine it was measured on, ``measured_seconds``
+    when that was. ``served``: it was grown while engines served, not measured by a Job or a person.
     """
 
-    namespace: str
+    namespace: str | None
     name: str
     key: str
     latency: LatencyModel | None
     invalid: str | None = None
     coverage: str | None = None
+    identity: EngineIdentity | None = None
+    measured_seconds: float | None = None
+    served: bool = False
 
 
 class JobPhase(StrEnum):
@@ -160,7 +186,6 @@ class JobView:
     failure: str = ""
     finished_seconds: float | None = None
     attempt: int = 1
-    progress: str = ""
 
 
 @dataclass(frozen=True, slots=True)

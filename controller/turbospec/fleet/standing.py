@@ -77,7 +77,7 @@ def without_news(pod: PodView, report: EngineReport, profiling: ProfileStanding)
     """The standing of an engine that had better keep what it has."""
     kind = read_id(report.applied_id).kind
     controlled = kind in (DocumentKind.LOCAL, DocumentKind.TABLE, DocumentKind.PINNED, DocumentKind.PROBE)
-    if profiling.reason is not ProfileReason.READY:
+    if not profiling.reason.usable:
         message = f"keeps its last document. {profiling.message}"
         return EngineStanding(pod, controlled, profiling.reason, message, profiling.profile)
     message = "keeps its document until there is evidence for a table."
@@ -89,7 +89,9 @@ def towards(
 ) -> EngineStanding:
     """The standing of an engine that should run ``wanted``, before this round's push has had its effect."""
     applied = read_id(report.applied_id).kind
-    no_model = wanted.kind is DocumentKind.WAITING and profiling.reason is not ProfileReason.READY
+    no_model = wanted.kind is DocumentKind.WAITING and not profiling.reason.usable
+    # Growing is no lack: the engine decides by what it learns.
+    no_model = no_model and profiling.reason is not ProfileReason.GROWING
     if not pushing.in_force(memory, report, wanted) and (not no_model or pod.refusal is not None):
         if pod.refusal is not None:
             message = f"the engine refused its document ({pod.refusal}) and keeps the last good one; it is asked again."

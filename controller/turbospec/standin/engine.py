@@ -12,7 +12,7 @@ from turbospec.engine.controller import DocumentController
 from turbospec.engine.metrics import metrics_registry, metrics_text
 from turbospec.engine.records import StepRing
 from turbospec.engine.runtime import EngineFacts, EngineRuntime
-from turbospec.engine.state import engine_state
+from turbospec.engine.state import engine_state, served_cells
 from turbospec.engine.telemetry import DraftCounts
 from turbospec.simulation.engine import SimulatedEngine
 from turbospec.simulation.files import EngineFile
@@ -129,6 +129,7 @@ class StandInEngine:
             put=self.put,
             refused=self.controller.refused,
             steps=self.runtime.ring.page,
+            cells=lambda: served_cells(self.runtime),
             metrics=lambda: metrics_text(registry),
         )
 

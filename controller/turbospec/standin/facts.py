@@ -4,6 +4,7 @@ import hashlib
 import uuid
 
 import turbospec
+from turbospec.engine.methods import DraftCost, DraftLength, Steering
 from turbospec.engine.runtime import EngineFacts
 from turbospec.simulation.controllers import startup_table
 from turbospec.simulation.files import EngineFile
@@ -41,7 +42,12 @@ def stand_in_facts(spec: EngineFile, options: StandInOptions) -> EngineFacts:
         unsupported=unsupported,
         startup_table=startup_table(spec.allowed, spec.max_num_seqs),
         drafts_after_completion=options.drafts_after_completion,
+        steering=None if unsupported is not None else Steering(_draft_cost(spec), DraftLength.NATIVE),
     )
+
+
+def _draft_cost(spec: EngineFile) -> DraftCost:
+    return DraftCost.FIXED if spec.draft_always else DraftCost.SCALES
 
 
 def _identity(spec: EngineFile, options: StandInOptions) -> ProfileIdentity:

@@ -8,8 +8,8 @@ dropped, integers get formats. ``x-kubernetes-*`` keys that models carry in ``js
 import copy
 import inspect
 import re
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from turbospec.wire.base import WireModel
 from turbospec.wire.speculation_policy import SpeculationPolicySpec, SpeculationPolicyStatus
@@ -56,6 +56,7 @@ class CustomResource:
     spec: type[WireModel]
     status: type[WireModel]
     columns: tuple[PrinterColumn, ...]
+    scope: Literal["Namespaced", "Cluster"] = "Namespaced"
 
     @property
     def name(self) -> str:
@@ -106,11 +107,20 @@ PROFILE = CustomResource(
     ),
 )
 
-CUSTOM_RESOURCES = (POLICY, PROFILE)
+CLUSTER_PROFILE = replace(
+    PROFILE,
+    kind="ClusterSpeculationProfile",
+    plural="clusterspeculationprofiles",
+    short_name="cspecprof",
+    description="A SpeculationProfile for every namespace, written by administrators only. A namespace's own one wins.",
+    scope="Cluster",
+)
+
+CUSTOM_RESOURCES = (POLICY, PROFILE, CLUSTER_PROFILE)
 
 
 def crd_manifest(resource: CustomResource) -> dict[str, Any]:
-    """The CustomResourceDefinition: namespaced, one version, served and stored, with a status subresource."""
+    """The CustomResourceDefinition: one version, served and stored, with a status subresource."""
     schema: Schema = {
         "type": "object",
         "description": resource.description,
@@ -129,7 +139,7 @@ def crd_manifest(resource: CustomResource) -> dict[str, Any]:
         "metadata": {"name": resource.name, "labels": {"app.kubernetes.io/part-of": "turbospec"}},
         "spec": {
             "group": GROUP,
-            "scope": "Namespaced",
+            "scope": resource.scope,
             "names": {
                 "kind": resource.kind,
                 "listKind": f"{resource.kind}List",

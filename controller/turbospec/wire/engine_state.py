@@ -40,6 +40,16 @@ class Unsupported(LenientModel):
     message: str
 
 
+class SteeringState(LenientModel):
+    """How K takes effect. ``draft_length``: who makes drafts K long, ``native`` (vLLM) or ``trimmed`` (TurboSpec).
+
+    ``draft_cost``: what making them costs, ``scales with K``, ``fixed`` at that of the maximum, or ``none``.
+    """
+
+    draft_length: str
+    draft_cost: str
+
+
 class AppliedControl(LenientModel):
     """The document in force."""
 
@@ -86,6 +96,18 @@ class DecisionState(LenientModel):
     reason: str
     bounding: str | None = None
     predictions: list[PredictedGoodput] = Field(default_factory=list)
+
+
+class StepTimeRegion(LenientModel):
+    """Batches from ``batch`` to below twice that: median of measured / predicted step time lately, uncorrected.
+
+    ``steps`` were compared since the document came into force. ``off``: beyond a third, for more than a moment.
+    """
+
+    batch: int
+    ratio: float
+    steps: int
+    off: bool
 
 
 class ProbingState(LenientModel):
@@ -137,6 +159,8 @@ class EngineState(LenientModel):
     profile_key: str
     limits: EngineLimits
     unsupported: Unsupported | None = None
+    steering: SteeringState | None = None
+    """None where K cannot be steered, and from runtimes that do not say."""
     applied: AppliedControl | None = None
     table: list[TableRow]
     load: EngineLoad
@@ -147,9 +171,20 @@ class EngineState(LenientModel):
     decision: DecisionState | None = None
     latency_bias: float | None = None
     off_profile: bool = False
-    """Step times are off the profile by more than a factor of two: the engine must be profiled again."""
+    """Step times are off the profile by more than a third: this engine is not what was measured."""
+    step_time_regions: list[StepTimeRegion] = Field(default_factory=list, max_length=32)
     probing: ProbingState | None = None
     uptime_seconds: float
+
+
+class ServedCells(LenientModel):
+    """Step times by cell of batch, context and K, as traffic has visited them: at most 256 rows, the latest last.
+
+    ``rows[i][j]`` is field ``fields[j]`` of ``turbospec.control.served_cells.ServedCell``.
+    """
+
+    fields: list[str]
+    rows: list[list[int | float | bool]] = Field(max_length=1024)
 
 
 class StepsPage(LenientModel):

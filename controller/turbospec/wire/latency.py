@@ -1,5 +1,6 @@
 """Latency cells and fit as profiles and control documents carry them: integers, as custom resources hold no floats."""
 
+from dataclasses import replace
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -7,6 +8,7 @@ from pydantic import Field
 from turbospec.control.latency import FitCoefficients, LatencyModel, MeasuredCell, build_latency_model
 from turbospec.wire.base import WireModel
 
+PERMILLE = 1000
 MICRO = 1_000_000
 PICO = 1_000_000_000_000
 MAX_SAMPLES = 1_000_000
@@ -46,10 +48,15 @@ class LatencyFit(WireModel):
 
 
 class LatencyDocument(WireModel):
-    """A latency model: measured cells first, the fit where there are none."""
+    """A latency model: measured cells first, the fit where there are none.
+
+    ``doubt_permille``: relative standard deviation by which its costs may be off because it was measured on a similar
+    engine only; absent for a profile of the very engine.
+    """
 
     cells: Annotated[list[LatencyCell], Field(min_length=1, max_length=512, description="Measured step times.")]
     fit: LatencyFit
+    doubt_permille: Annotated[int, Field(ge=1, le=1000)] | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The camelCase form for JSON bodies and custom resources."""
@@ -82,7 +89,8 @@ def to_model(document: LatencyDocument) -> LatencyModel:
         per_draft_pass=fit.per_draft_pass / PICO,
         per_draft_token=fit.per_draft_token / PICO,
     )
-    return build_latency_model(cells, coefficients)
+    model = build_latency_model(cells, coefficients)
+    return replace(model, doubt=document.doubt_permille / PERMILLE) if document.doubt_permille else model
 
 
 def from_model(model: LatencyModel) -> LatencyDocument:
@@ -112,4 +120,5 @@ def from_model(model: LatencyModel) -> LatencyDocument:
             per_draft_pass=round(fit.per_draft_pass * PICO),
             per_draft_token=round(fit.per_draft_token * PICO),
         ),
+        doubt_permille=round(model.doubt * PERMILLE) or None,
     )

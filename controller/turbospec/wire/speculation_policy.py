@@ -7,6 +7,7 @@ from pydantic import ConfigDict, Field
 from turbospec.wire.base import LenientModel, WireModel
 from turbospec.wire.cel import rules
 from turbospec.wire.conditions import Condition
+from turbospec.wire.duration import Duration
 from turbospec.wire.objective import ObjectiveDocument
 
 LADDER = [0, 1, 3, 7]
@@ -116,11 +117,20 @@ class ProfilingSpec(WireModel):
     """Where the latency model comes from."""
 
     source: Annotated[
-        Literal["Job", "Existing"],
+        Literal["Job", "Serving", "Existing"],
         Field(
-            description="Job: measure every new kind of hardware once. Existing: use the SpeculationProfiles there are."
+            description="Job: measure every new kind of hardware once. Serving: let profiles grow from what engines "
+            "measure while they serve, where no accelerator is to spare. Existing: use the SpeculationProfiles there "
+            "are."
         ),
     ] = "Job"
+    max_age: Annotated[
+        Duration | None,
+        Field(
+            description="Age at which a profile is measured again while it stays in use, for example 30d; counted from "
+            "its provenance.measuredAt, else from its creation. Default: never. With source Existing it has no effect."
+        ),
+    ] = None
 
 
 class SpeculationPolicySpec(WireModel):
@@ -155,7 +165,13 @@ class EngineStatus(WireModel):
     draft_tokens: Annotated[int | None, Field(description="K of the last step.")] = None
     batch: Annotated[int | None, Field(description="Requests running.")] = None
     acceptance_percent: Annotated[int | None, Field(description="Acceptance rate of the first draft position.")] = None
-    profile: Annotated[str | None, Field(max_length=253, description="SpeculationProfile in use.")] = None
+    profile: Annotated[
+        str | None,
+        Field(
+            max_length=300,
+            description="SpeculationProfile in use, or clusterspeculationprofile/NAME where it is the cluster's.",
+        ),
+    ] = None
     reason: Annotated[str, Field(max_length=128, description="One word: why it is in this state.")]
     message: Annotated[str, Field(max_length=1024, description="What to know or do.")] = ""
 
@@ -172,7 +188,7 @@ class SpeculationPolicyStatus(LenientModel):
             max_length=16,
             default_factory=list,
             description="Profiled, Injected, Controlled, Ready and, where there is an objective, ObjectiveAttainable, "
-            "each with a reason and what to do.",
+            "where engines could compare, ProfileAccurate, each with a reason and what to do.",
             json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
         ),
     ]
@@ -181,7 +197,7 @@ class SpeculationPolicyStatus(LenientModel):
         int | None, Field(description="Pods whose engine runs the document that this policy wants.")
     ] = None
     profile: Annotated[
-        str | None, Field(max_length=253, description="SpeculationProfile in use, or how many where pods differ.")
+        str | None, Field(max_length=300, description="SpeculationProfile in use, or how many where pods differ.")
     ] = None
     draft_tokens: Annotated[
         str | None, Field(max_length=32, description="K in use over the engines: one value or a range like 0-3.")

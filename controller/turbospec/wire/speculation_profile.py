@@ -1,6 +1,6 @@
 """The SpeculationProfile custom resource (turbospec.io/v1alpha1): what one kind of hardware and engine measured."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -15,6 +15,10 @@ from turbospec.wire.profile_result import MAX_COVERAGE
 class Provenance(WireModel):
     """Where and when a profile was measured."""
 
+    source: Annotated[
+        Literal["Job", "Serving"] | None,
+        Field(description="Job: measured on purpose. Serving: grown from what engines measured while they served."),
+    ] = None
     node: Annotated[str | None, Field(max_length=253, description="Node that it was measured on.")] = None
     job: Annotated[str | None, Field(max_length=253, description="Job that measured it.")] = None
     image: Annotated[str | None, Field(max_length=1024, description="Image of the engine that was measured.")] = None

@@ -1,0 +1,1 @@
+"""What profiles are worth when they are wrong, and when nobody could measure one."""
