@@ -14,13 +14,13 @@ from rich.progress import Progress
 from rich.table import Table
 
 from benchmarks.control.lines import Part
-from benchmarks.control.report import DOCUMENT, ROOT
+from benchmarks.control.report import ROOT
+from benchmarks.document import write_between
 from benchmarks.fleet import cases, frontier, verdict
 from benchmarks.fleet.cases import FULL, NAMES, QUICK, SEEDS, Case
 
 RESULTS = ROOT / "build" / "bench-fleet"
 PICTURE = ROOT / "docs" / "images" / "fleet-frontier.png"
-BEGIN, END = "<!-- fleet results: begin -->", "<!-- fleet results: end -->"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -74,16 +74,14 @@ def _show(parts: Sequence[Part]) -> None:
 
 
 def _write_document(parts: Sequence[Part], rows: Sequence[dict[str, Any]], names: Sequence[str]) -> None:
-    lines = ["", "| asked | measured | met |", "| --- | --- | --- |"]
+    lines = ["| asked | measured | met |", "| --- | --- | --- |"]
     lines += [f"| {part.asked} | {part.measured} | {'yes' if part.met else '**no**'} |" for part in parts]
     for name in names:
         judged = verdict.cases(rows, name)
         seeds = max((len(found) for found in judged.values()), default=0)
         lines += ["", f"`{name}`, {seeds} seeds:", "", *verdict.table(rows, name)]
     frontier.draw(rows, names, PICTURE)
-    text = DOCUMENT.read_text(encoding="utf-8")
-    head, rest = text.split(BEGIN)
-    DOCUMENT.write_text(head + BEGIN + "\n".join([*lines, "", ""]) + END + rest.split(END)[1], encoding="utf-8")
+    write_between("fleet results", lines)
 
 
 def _names(text: str) -> tuple[str, ...]:
