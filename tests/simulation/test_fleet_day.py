@@ -24,9 +24,9 @@ UP_AND_DOWN = [5, 40, 40, 5, 5]
 
 
 def busy(**changes: Any) -> FleetScenario:
-    """A quarter of an hour up and down; pods start in a minute, the autoscaler takes back after one."""
+    """Ten minutes up and down; pods start in a minute, the autoscaler takes back after one."""
     load = {
-        "seconds": 900,
+        "seconds": 600,
         "requestsPerSecond": UP_AND_DOWN,
         "promptTokens": 200,
         "outputTokens": 150,
@@ -81,7 +81,7 @@ def test_every_arrival_is_completed_queued_or_running(arm: str, metric: str, tar
     given = busy()
     audit = Audit(given, arm_named(arm, given, 0), Scaling(MetricName(metric), target))
     found = audit.run()
-    assert found.completed == found.requests > 15_000
+    assert found.completed == found.requests > 10_000
     assert audit.phases == set(Phase)
     assert audit.pod_seconds == pytest.approx(found.replica_seconds, rel=0.01)
     assert found.scale_events >= 2
@@ -98,9 +98,9 @@ def test_a_run_repeats_itself_and_arms_meet_the_same_requests() -> None:
 
 
 def test_higher_targets_mean_fewer_replicas_and_more_misses() -> None:
-    """What tuning relies on, for a metric of each form."""
+    """What tuning relies on."""
     given = busy()
-    targets = (("runningRequests", 8.0, 60.0), ("offeredLoadRatio", 0.4, 1.6), ("tokenBacklog", 1e3, 1e4))
+    targets = (("runningRequests", 8.0, 60.0), ("offeredLoadRatio", 0.4, 1.6))
     for metric, low, high in targets:
         few, many = (simulation(given, "static:1", metric, target).run() for target in (high, low))
         assert few.replica_seconds < many.replica_seconds, metric
