@@ -52,6 +52,10 @@ bench-engine: setup ## Host time of the engine hooks (real vLLM), the state of 1
 bench-closed-loop: setup ## Goodput of real vLLM on this CPU against fixed K, 40 minutes on an idle machine (TABLE=dial|smollm2: one of two)
 	$(PY) -m benchmarks.engine.closed_loop --document $(if $(TABLE),--table $(TABLE))
 
+.PHONY: bench-profiles
+bench-profiles: setup ## Profiles of real vLLM on this CPU against steps they have not seen, 25 minutes on an idle machine
+	$(PY) -m benchmarks.profiles --document
+
 .PHONY: lint
 lint: setup ## ruff, mypy strict, import-linter
 	$(PY) tools/run_tests.py lint

@@ -64,18 +64,18 @@ def serve_both(place: Place) -> Iterator[dict[str, Server]]:
     Raises ServerError where one does not answer /health in time.
     """
     servers = {
-        STEERED: Server(_free_port(), _free_port(), secrets.token_hex(16)),
-        PLAIN: Server(_free_port(), None, ""),
+        STEERED: Server(free_port(), free_port(), secrets.token_hex(16)),
+        PLAIN: Server(free_port(), None, ""),
     }
     with contextlib.ExitStack() as stack:
         started = []
         for name, server in servers.items():
             steered, log = server.control_port is not None, place.folder / f"{name}.log"
             command = _command(place, server.port, steered=steered)
-            environment = _environment(place, server if steered else None)
-            started.append((server.port, stack.enter_context(_process(command, environment, log)), log))
+            environment = environment_of(place.vllm, place.folder, server if steered else None)
+            started.append((server.port, stack.enter_context(running(command, environment, log)), log))
         for port, process, log in started:
-            _wait_until_healthy(port, process, log)
+            wait_until_healthy(port, process, log)
         yield servers
 
 
@@ -84,23 +84,23 @@ def measure_profile(place: Place, seconds: float) -> ProfileResult:
 
     Raises ServerError where it does not end in time, ``turbospec.profiling.codec.CodecError`` where it failed.
     """
-    server = Server(_free_port(), _free_port(), "")
+    server = Server(free_port(), free_port(), "")
     message, log = place.folder / "termination-log", place.folder / "profile.log"
     message.unlink(missing_ok=True)
-    environment = _environment(place, server) | {
+    environment = environment_of(place.vllm, place.folder, server) | {
         "TURBOSPEC_PROFILE": "1",
         "TURBOSPEC_PROFILE_SECONDS": str(seconds),
         "TURBOSPEC_PROFILE_START_SECONDS": str(START_SECONDS),
         "TURBOSPEC_PROFILE_DRAFT_TOKENS": ",".join(map(str, DRAFT_TOKENS)),
         "TURBOSPEC_TERMINATION_LOG": str(message),
     }
-    with _process(_command(place, server.port, steered=True), environment, log) as process:
+    with running(_command(place, server.port, steered=True), environment, log) as process:
         try:
             process.wait(START_SECONDS + 2 * seconds + PROFILE_MARGIN_SECONDS)
         except subprocess.TimeoutExpired as error:
-            raise ServerError(f"the profiling run did not end:\n{_tail(log)}") from error
+            raise ServerError(f"the profiling run did not end:\n{log_tail(log)}") from error
     if not message.exists():
-        raise ServerError(f"the profiling run ended without a word:\n{_tail(log)}")
+        raise ServerError(f"the profiling run ended without a word:\n{log_tail(log)}")
     return decode(message.read_text(encoding="ascii"))
 
 
@@ -126,7 +126,7 @@ def _command(place: Place, port: int, *, steered: bool) -> list[str]:
     ]
 
 
-def _environment(place: Place, steered: Server | None) -> dict[str, str]:
+def environment_of(vllm: VllmInstallation, folder: Path, steered: Server | None) -> dict[str, str]:
     """One thread of computation: the clients and vLLM's front end run on the other core."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("TURBOSPEC_", "VLLM_"))}
     kept.pop("PYTHONPATH", None)
@@ -137,13 +137,13 @@ def _environment(place: Place, steered: Server | None) -> dict[str, str]:
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # or every server binds its thread to the first core
         "OMP_NUM_THREADS": "1",
         "NUMBA_NUM_THREADS": "1",  # or n-gram drafting raises OpenMP's threads to the number of CPUs
-        "LD_PRELOAD": str(place.vllm.openmp),
+        "LD_PRELOAD": str(vllm.openmp),
     }
     if steered is None:
         return kept | common
-    bundle = place.folder / "turbospec.zip"
+    bundle = folder / "turbospec.zip"
     bundle.write_bytes(build_runtime_zip())
-    state = place.folder / f"state-{steered.port}"
+    state = folder / f"state-{steered.port}"
     state.mkdir()
     return (
         kept
@@ -160,7 +160,8 @@ def _environment(place: Place, steered: Server | None) -> dict[str, str]:
 
 
 @contextmanager
-def _process(command: list[str], environment: Mapping[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+def running(command: list[str], environment: Mapping[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A process in a session of its own, all of which is ended at the end of the context."""
     with log.open("ab") as output:
         process = subprocess.Popen(command, env=environment, stdout=output, stderr=output, start_new_session=True)
         try:
@@ -178,21 +179,24 @@ def _end(process: subprocess.Popen[bytes]) -> None:
             process.wait(20)
 
 
-def _wait_until_healthy(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+def wait_until_healthy(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+    """Raises ServerError, with the end of the log, where the server ends or does not answer /health in time."""
     deadline = time.monotonic() + START_SECONDS
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     while process.poll() is None and time.monotonic() < deadline:
         with contextlib.suppress(OSError), opener.open(f"http://127.0.0.1:{port}/health", timeout=5):
             return
         time.sleep(0.5)
-    raise ServerError(f"vLLM did not start:\n{_tail(log)}")
+    raise ServerError(f"vLLM did not start:\n{log_tail(log)}")
 
 
-def _tail(log: Path) -> str:
+def log_tail(log: Path) -> str:
+    """The last words of a server."""
     return log.read_text(encoding="utf-8", errors="replace")[-3000:]
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of loopback that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

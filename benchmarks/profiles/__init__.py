@@ -1,1 +1,1 @@
-"""What profiles are worth when they are wrong, and when nobody could measure one."""
+"""What profiles are worth: on steps they have not seen, when they are wrong, and when nobody could measure one."""

@@ -20,9 +20,11 @@ def install_turbospec(kube: Kube, say: Say, image: str, prometheus_url: str | No
     """CRDs and chart, with this image. Done when operator and webhook are Ready."""
     repository, _, tag = image.rpartition(":")
     kube.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(CHART / "crds"))
+    kube.apply(namespace())  # profiling is allowed in it, so it must be there
     values = {
         "image.repository": repository,
         "image.tag": tag,
+        "jobs.namespaces": f"{{{NAMESPACE}}}",
         **({"prometheus.url": prometheus_url} if prometheus_url else {}),
     }
     sets = [part for name, value in values.items() for part in ("--set", f"{name}={value}")]

@@ -21,7 +21,7 @@ def main(arguments: list[str]) -> int:
 
 def _operator() -> int:
     from turbospec_operator.cluster import NoClusterError
-    from turbospec_operator.main import run
+    from turbospec_operator.main import LeaseLostError, run
     from turbospec_operator.settings import Settings, SettingsError
 
     try:
@@ -30,6 +30,8 @@ def _operator() -> int:
         # No settings, no way to the API server, no port: everything later is the fleet loop's to survive.
         sys.stderr.write(f"cannot start: {' '.join(str(error).split())}\n")
         return 2
+    except LeaseLostError:
+        return 1  # the kubelet starts us again, with nothing left of the term that is over
     return 0
 
 

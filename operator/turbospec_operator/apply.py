@@ -26,8 +26,6 @@ from turbospec_operator import manifests
 from turbospec_operator.cluster import (
     CONFIG_MAPS,
     EVENTS,
-    JOBS,
-    PODS,
     POLICIES,
     PROFILES,
     ApiError,
@@ -37,9 +35,9 @@ from turbospec_operator.cluster import (
     Kind,
 )
 from turbospec_operator.engines import EngineClient, EngineError
-from turbospec_operator.job_manifest import ManifestError, profiling_job
 from turbospec_operator.metrics import Metrics
 from turbospec_operator.observe import Observation, Observer
+from turbospec_operator.profiling_jobs import Installation, JobCreator, ObstacleError
 from turbospec_operator.runtime_bundle import build_runtime_zip, config_map_manifest
 from turbospec_operator.wording import one_line
 
@@ -55,24 +53,34 @@ class Outcome:
     """How one effect went.
 
     ``denied`` names the permission that is missing. ``refusal`` is why an engine did not want a document that it has
-    read, ``refused_token`` says that it did not get that far.
+    read, ``refused_token`` says that it did not get that far. ``obstacle`` is what kept a Job from being created.
     """
 
     error: str | None = None
     denied: str | None = None
     refusal: str | None = None
     refused_token: bool = False
+    obstacle: str | None = None
 
     @property
     def unreached(self) -> bool:
-        """Whether the effect must be decided again: it failed, and not because an engine did not want it."""
-        return self.error is not None and self.refusal is None
+        """Whether the effect must be decided again at once: it failed, and neither because an engine did not want it
+        nor for something that lasts."""
+        return self.error is not None and self.refusal is None and self.obstacle is None
 
 
 class Applier:
     """Carries out effects, all of a round at once; a failure of one never holds up another."""
 
-    def __init__(self, cluster: Cluster, engines: EngineClient, observer: Observer, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        engines: EngineClient,
+        observer: Observer,
+        metrics: Metrics,
+        installation: Installation,
+    ) -> None:
+        self._jobs = JobCreator(cluster, installation)
         self._cluster = cluster
         self._engines = engines
         self._observer = observer
@@ -97,7 +105,9 @@ class Applier:
             return Outcome(str(error), f"{error.verb} {error.resource} in {error.where}: {consequence(effect)}")
         except EngineError as error:
             return Outcome(str(error), refusal=error.refusal, refused_token=error.status == 401)
-        except (ApiError, EffectError, ManifestError) as error:
+        except ObstacleError as error:
+            return Outcome(str(error), obstacle=str(error))
+        except (ApiError, EffectError) as error:
             return Outcome(str(error))
         except ValidationError as error:
             return Outcome(f"cannot be written: {one_line(error)}")
@@ -147,10 +157,7 @@ class Applier:
             raise EffectError(f"policy {effect.policy} is gone")
         if not observation.profiles_known:
             raise EffectError("profiles cannot be listed, so whether one is missing is not known")
-        pod = await self._cluster.get(PODS, effect.namespace, effect.template_pod)
-        manifest = profiling_job(effect, pod, port=spec.engine.port, container=spec.engine.container)
-        if await self._create(JOBS, effect.namespace, manifest):
-            log.info("created profiling Job %s/%s from pod %s", effect.namespace, effect.name, effect.template_pod)
+        await self._jobs.create(effect, spec)
 
     async def _harvest(self, effect: HarvestProfile, observation: Observation) -> None:
         measured = observation.results.get((effect.namespace, effect.job))

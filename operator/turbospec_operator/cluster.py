@@ -5,7 +5,7 @@ Raw dictionaries, not the client's typed models: a round trip through those drop
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -59,6 +59,8 @@ CONFIG_MAPS = Kind("v1", "configmaps", "ConfigMap")
 SECRETS = Kind("v1", "secrets", "Secret")
 JOBS = Kind("batch/v1", "jobs", "Job")
 LEASES = Kind("coordination.k8s.io/v1", "leases", "Lease")
+NODES = Kind("v1", "nodes", "Node")
+RESOURCE_QUOTAS = Kind("v1", "resourcequotas", "ResourceQuota")
 EVENTS = Kind("events.k8s.io/v1", "events", "Event")
 
 
@@ -85,6 +87,10 @@ class NotFoundError(ApiError):
     """There is no such object, or no such kind."""
 
 
+class NotLeaderError(ApiError):
+    """Nothing was sent: another operator may lead by now."""
+
+
 class ExistsError(ApiError):
     """An object of this name is there already, or was changed since it was read (both are HTTP 409)."""
 
@@ -92,8 +98,9 @@ class ExistsError(ApiError):
 class Cluster:
     """Connection to the API server; use as ``async with await Cluster.connect() as cluster``."""
 
-    def __init__(self, client: ApiClient) -> None:
+    def __init__(self, client: ApiClient, seconds_left: Callable[[], float] | None = None) -> None:
         self._client = client
+        self._seconds_left = seconds_left
         # Only its plain requests are used: they need no discovery, hence no permission to discover.
         self._api = DynamicClient(client)
 
@@ -119,6 +126,14 @@ class Cluster:
         configuration.client_session_kwargs = {"trust_env": False}
         return cls(ApiClient(configuration))
 
+    def fenced(self, seconds_left: Callable[[], float]) -> "Cluster":
+        """The same connection for a leader: its writes end with its lease, of which ``seconds_left`` are left.
+
+        The check comes right before a write is sent: a process that was stopped for a minute writes nothing when it
+        goes on. Such writes raise NotLeaderError.
+        """
+        return Cluster(self._client, seconds_left)
+
     async def __aenter__(self) -> Self:
         return self
 
@@ -127,13 +142,21 @@ class Cluster:
     ) -> None:
         await self._client.close()
 
-    async def list(self, kind: Kind, namespace: str | None, labels: str | None = None) -> list[Raw]:
-        """All objects of a kind, in one namespace or in all, optionally those that a label selector matches."""
+    async def list(
+        self, kind: Kind, namespace: str | None, labels: str | None = None, fields: str | None = None
+    ) -> list[Raw]:
+        """All objects of a kind, in one namespace or in all, optionally those that a selector matches."""
         items: list[Raw] = []
         token: str | None = None
         while True:
             page = await self._request(
-                "list", kind, namespace, label_selector=labels, limit=PAGE_OBJECTS, _continue=token
+                "list",
+                kind,
+                namespace,
+                label_selector=labels,
+                field_selector=fields,
+                limit=PAGE_OBJECTS,
+                _continue=token,
             )
             items += page.get("items") or []
             token = page.get("metadata", {}).get("continue") or None
@@ -169,12 +192,17 @@ class Cluster:
         **parameters: Any,
     ) -> Raw:
         method = {"list": "get", "get": "get", "create": "post", "update": "put", "patch": "patch"}[verb]
+        limit = REQUEST_SECONDS
+        if self._seconds_left is not None and method != "get":
+            limit = min(limit, self._seconds_left())
+            if limit <= 0.0:
+                raise NotLeaderError(verb, kind, namespace, None, "this operator no longer leads")
         try:
             answer: Raw = await self._api.request(
                 method,
                 kind.path(namespace, name, subresource),
                 serializer=lambda _client, data: data,
-                _request_timeout=aiohttp.ClientTimeout(total=REQUEST_SECONDS),
+                _request_timeout=aiohttp.ClientTimeout(total=limit),
                 **parameters,
             )
         except ApiException as error:
@@ -186,7 +214,10 @@ class Cluster:
 
 def _api_error(verb: str, kind: Kind, namespace: str | None, error: ApiException) -> ApiError:
     known: Mapping[int, type[ApiError]] = {403: DeniedError, 404: NotFoundError, 409: ExistsError}
-    return known.get(error.status, ApiError)(verb, kind, namespace, error.status, _message(error))
+    message = _message(error)
+    # Admission (quotas, policy engines) answers 403 too, and no permission helps against it.
+    refused = error.status == 403 and f"cannot {verb} resource" not in message
+    return (ApiError if refused else known.get(error.status, ApiError))(verb, kind, namespace, error.status, message)
 
 
 def _message(error: ApiException) -> str:

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from turbospec.fleet.decide import decide
-from turbospec.fleet.effects import Effect, PushControl
+from turbospec.fleet.effects import CreateProfilingJob, Effect, PushControl
 from turbospec.fleet.memory import FleetMemory, forget
-from turbospec.fleet.snapshot import FleetSnapshot
+from turbospec.fleet.snapshot import FleetSnapshot, JobObstacle
 from turbospec_operator.apply import Applier, Outcome
 from turbospec_operator.cluster import ApiError, Cluster
-from turbospec_operator.identity import IdentityError, load_master_key, take_epoch
+from turbospec_operator.identity import IdentityError, load_master_key
 from turbospec_operator.metrics import Metrics
 from turbospec_operator.observe import Observer
 from turbospec_operator.prometheus_load import PrometheusLoad
@@ -31,6 +31,9 @@ LOAD_SECONDS = 30.0
 
 DENIED_SECONDS = 600.0
 """How long a missing permission is kept in mind where nothing tries it again; few rounds write events, for one."""
+
+OBSTACLE_SECONDS = 90.0
+"""How long what kept a Job from being created is kept in mind where it is not tried again, as it is every 30 s."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,7 @@ class FleetLoop:
         metrics: Metrics,
         *,
         namespace: str,
+        epoch: int,
         interval_seconds: float,
         prometheus: PrometheusLoad | None = None,
     ) -> None:
@@ -64,11 +68,12 @@ class FleetLoop:
         self._prometheus = prometheus
         self._reading: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
-        self._epoch: int | None = None
+        self._epoch = epoch
         self._master_key: bytes | None = None
         self._memory = FleetMemory()
         self._denied: dict[tuple[str, str], tuple[str, float]] = {}
         self._refusals: dict[str, str] = {}
+        self._obstacles: dict[tuple[str, str], tuple[JobObstacle, float]] = {}
         self._said: str | None = None
         self._problem: str | None = "no round has been completed yet"
         self._round_ended_at = self._load_known_at = time.monotonic()
@@ -125,9 +130,6 @@ class FleetLoop:
                 log.error("%s", problem, exc_info=defect)
 
     async def _round(self) -> None:
-        if self._epoch is None:
-            self._epoch = await take_epoch(self._cluster, self._namespace)
-            log.info("operator epoch %d", self._epoch)
         if self._master_key is None:
             self._master_key = await load_master_key(self._cluster, self._namespace)
         observation = await self._observer.observe(
@@ -135,6 +137,7 @@ class FleetLoop:
             master_key=self._master_key,
             denied=[entry for entry, _ in self._denied.values()],
             refusals=self._refusals,
+            obstacles=[obstacle for obstacle, _ in self._obstacles.values()],
         )
         self._metrics.observed(observation.snapshot)
         effects, self._memory = decide(observation.snapshot, self._memory)
@@ -145,6 +148,7 @@ class FleetLoop:
         self._memory = forget(self._memory, unreached)
         self._refusals = _refusals(self._refusals, effects, outcomes, observation.snapshot)
         self._note_denied(effects, outcomes)
+        self._note_obstacles(effects, outcomes)
         if observation.token_refused or any(outcome.refused_token for outcome in outcomes):
             # The Secret may have been made anew: read it again before the next round.
             self._master_key = None
@@ -164,6 +168,17 @@ class FleetLoop:
             elif outcome.error is None:
                 self._denied.pop(key, None)
         self._denied = {key: noted for key, noted in self._denied.items() if now - noted[1] < DENIED_SECONDS}
+
+    def _note_obstacles(self, effects: Sequence[Effect], outcomes: Sequence[Outcome]) -> None:
+        """What keeps each Job from being created, until it is created or nobody has wanted it for a while."""
+        now = time.monotonic()
+        for effect, outcome in zip(effects, outcomes, strict=True):
+            if isinstance(effect, CreateProfilingJob):
+                name = (effect.namespace, effect.name)
+                self._obstacles.pop(name, None)
+                if outcome.obstacle is not None:
+                    self._obstacles[name] = JobObstacle(*name, outcome.obstacle), now
+        self._obstacles = {name: noted for name, noted in self._obstacles.items() if now - noted[1] < OBSTACLE_SECONDS}
 
 
 def _refusals(

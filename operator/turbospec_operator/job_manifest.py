@@ -1,9 +1,11 @@
-"""The profiling Job, built purely from a serving pod: its own engine container, once more, on the same node."""
+"""The profiling Job, built purely from a serving pod: its own engine container, once more, on hardware of its kind."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from turbospec.fleet.effects import CreateProfilingJob
+from turbospec.wire.profiling_job import ProfilingJobSpec
 from turbospec_operator import names
 
 ACTIVE_SECONDS = 2400
@@ -22,10 +24,11 @@ CONTAINER_FIELDS = (
 
 POD_FIELDS = (
     "securityContext", "serviceAccountName", "runtimeClassName", "tolerations", "imagePullSecrets", "resourceClaims",
-    "hostIPC", "dnsPolicy", "dnsConfig", "hostAliases",
+    "hostIPC", "hostUsers", "dnsPolicy", "dnsConfig", "hostAliases", "schedulerName", "enableServiceLinks",
 )  # fmt: skip
 """What the container needs around it. Not: hostNetwork (its ports are taken), hostname, priority, affinity, scheduling
-gates: the node is given."""
+gates: the node is given. hostUsers: without its ``false`` the copy would have more rights than the original;
+enableServiceLinks: a Service named vllm sets VLLM_PORT to what vLLM cannot read."""
 
 OUR_VARIABLES = frozenset(
     {names.ENV_TOKEN_SHA256, names.ENV_PROFILE, names.ENV_PROFILE_PORT, names.ENV_PROFILE_DRAFT_TOKENS}
@@ -36,25 +39,39 @@ class ManifestError(ValueError):
     """No Job can be made from this pod; the message is one line."""
 
 
-def profiling_job(
-    effect: CreateProfilingJob, pod: Mapping[str, Any], *, port: int, container: str | None
-) -> dict[str, Any]:
-    """The Job. ``container`` is the policy's word on which container runs vLLM, the webhook's annotation goes first.
+@dataclass(frozen=True, slots=True)
+class JobOptions:
+    """What is not in the pod: the policy's words on it, and the PriorityClass of this installation, where it has one.
 
-    Raises ManifestError for a pod without a node or without that container.
+    ``container`` is the policy's word on which container runs vLLM; the webhook's annotation goes first.
+    """
+
+    port: int
+    container: str | None = None
+    overrides: ProfilingJobSpec = field(default_factory=ProfilingJobSpec)
+    priority_class: str | None = None
+
+
+def profiling_job(effect: CreateProfilingJob, pod: Mapping[str, Any], options: JobOptions) -> dict[str, Any]:
+    """The Job, without a place: ``placed`` gives it one.
+
+    Raises ManifestError for a pod without a node, without that container, or with a device of its own.
     """
     spec, meta = pod["spec"], pod["metadata"]
-    node = spec.get("nodeName")
-    if not node:
+    if not spec.get("nodeName"):
         raise ManifestError(f"pod {meta['name']} is on no node yet")
-    engine = _engine_container(pod, container)
+    _check_claims(pod)
+    overrides = options.overrides.raw()
+    priority = overrides.get("priorityClassName") or options.priority_class
+    engine = _engine_container(pod, options.container)
     shared = {mount["name"] for mount in engine.get("volumeMounts") or []}
     volumes = [_volume(each, pod) for each in spec.get("volumes") or [] if not _is_token(each)]
     emptied = {each["name"] for each in volumes if "emptyDir" in each} & shared
     inits = [each for each in spec.get("initContainers") or [] if _prepares(each, emptied)]
     kept = [_container(each, volumes) for each in inits]
     main = _container(engine, volumes)
-    main["env"] = _environment(engine.get("env") or [], effect, port)
+    main["env"] = _environment(engine.get("env") or [], overrides["env"], effect, options.port)
+    main |= _resources(engine, overrides["resources"])
     main["terminationMessagePath"] = "/dev/termination-log"
     main["terminationMessagePolicy"] = "File"
     mounted = {mount["name"] for each in (main, *kept) for mount in each.get("volumeMounts", ())} | {
@@ -65,13 +82,15 @@ def profiling_job(
         names.LABEL_INJECT: "false",  # the runtime and its mount are copied with the container
         names.LABEL_MANAGED_BY: "turbospec",
     }
+    queue = (meta.get("labels") or {}).get(names.LABEL_KUEUE_QUEUE)
+    tolerations = [*(spec.get("tolerations") or []), *overrides["tolerations"]]
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": {
             "name": effect.name,
             "namespace": effect.namespace,
-            "labels": labels,
+            "labels": {**labels, **({names.LABEL_KUEUE_QUEUE: queue} if queue else {})},
             "annotations": {names.ANNOTATION_ATTEMPT: str(effect.attempt)},
             "ownerReferences": [_owner(effect)],
         },
@@ -85,7 +104,9 @@ def profiling_job(
                     **{name: spec[name] for name in POD_FIELDS if name in spec},
                     "restartPolicy": "Never",
                     "automountServiceAccountToken": False,
-                    "nodeSelector": {"kubernetes.io/hostname": node},
+                    **({"nodeSelector": overrides["nodeSelector"]} if overrides["nodeSelector"] else {}),
+                    **({"tolerations": tolerations} if tolerations else {}),
+                    **({"priorityClassName": priority} if priority else {}),
                     **({"initContainers": kept} if kept else {}),
                     "containers": [main],
                     "volumes": [each for each in volumes if each["name"] in mounted],
@@ -93,6 +114,49 @@ def profiling_job(
             },
         },
     }
+
+
+def placed(
+    job: Mapping[str, Any], place: Mapping[str, Any], node: str | None, unchecked: str | None = None
+) -> dict[str, Any]:
+    """The Job with node selector and affinity of ``place`` added to its pod.
+
+    ``node`` is the one that it is made for; ``unchecked`` the permission without which nobody could look whether that
+    has room.
+    """
+    meta, template = job["metadata"], job["spec"]["template"]
+    selector = {**place.get("nodeSelector", {}), **template["spec"].get("nodeSelector", {})}
+    spec = {
+        **template["spec"],
+        **({"nodeSelector": selector} if selector else {}),
+        **({"affinity": place["affinity"]} if "affinity" in place else {}),
+    }
+    told = {names.ANNOTATION_NODE: node, names.ANNOTATION_UNCHECKED: unchecked}
+    annotations = {**meta["annotations"], **{name: value for name, value in told.items() if value}}
+    return {
+        **job,
+        "metadata": {**meta, "annotations": annotations},
+        "spec": {**job["spec"], "template": {**template, "spec": spec}},
+    }
+
+
+def _check_claims(pod: Mapping[str, Any]) -> None:
+    """A claim made from a template is made anew for the Job's pod; a named one is the serving pod's own device."""
+    for claim in pod["spec"].get("resourceClaims") or []:
+        if claim.get("resourceClaimName"):
+            raise ManifestError(
+                f"pod {pod['metadata']['name']} uses ResourceClaim {claim['resourceClaimName']} by name: a Job would "
+                "measure on the very device that serves. Use resourceClaimTemplateName in the pods' template, or "
+                "provide the SpeculationProfile yourself"
+            )
+
+
+def _resources(engine: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """The container's requests and limits with the policy's put over them; {} where neither says anything."""
+    own = engine.get("resources") or {}
+    merged = {field: {**(own.get(field) or {}), **overrides[field]} for field in ("requests", "limits")}
+    kept = {**own, **{field: amounts for field, amounts in merged.items() if amounts}}
+    return {"resources": kept} if kept else {}
 
 
 def _owner(effect: CreateProfilingJob) -> dict[str, Any]:
@@ -129,15 +193,19 @@ def _container(container: Mapping[str, Any], volumes: Sequence[Mapping[str, Any]
 
 
 def _environment(
-    variables: Sequence[Mapping[str, Any]], effect: CreateProfilingJob, port: int
+    variables: Sequence[Mapping[str, Any]],
+    overrides: Sequence[Mapping[str, Any]],
+    effect: CreateProfilingJob,
+    port: int,
 ) -> list[Mapping[str, Any]]:
     ours = {
         names.ENV_PROFILE: "1",
         names.ENV_PROFILE_PORT: str(port),
         names.ENV_PROFILE_DRAFT_TOKENS: ",".join(str(k) for k in effect.draft_tokens),
     }
-    theirs = [each for each in variables if each["name"] not in OUR_VARIABLES]
-    return [*theirs, *({"name": name, "value": value} for name, value in ours.items())]
+    replaced = OUR_VARIABLES | {each["name"] for each in overrides}
+    theirs = [each for each in variables if each["name"] not in replaced]
+    return [*theirs, *overrides, *({"name": name, "value": value} for name, value in ours.items())]
 
 
 def _volume(volume: Mapping[str, Any], pod: Mapping[str, Any]) -> Mapping[str, Any]:

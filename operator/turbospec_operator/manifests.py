@@ -14,7 +14,7 @@ from turbospec.wire.latency import from_model
 from turbospec.wire.speculation_policy import EngineStatus, SpeculationPolicyStatus
 from turbospec.wire.speculation_profile import Provenance, SpeculationProfileSpec
 from turbospec_operator import names
-from turbospec_operator.views import Measured
+from turbospec_operator.job_views import Measured
 
 MAX_EVENT_NOTE = 1024
 """The API server refuses longer notes."""

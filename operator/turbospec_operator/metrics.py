@@ -34,6 +34,7 @@ class Metrics:
         self._denied = Gauge(
             "turbospec_operator_denied_permissions", "Permissions that the operator lacks.", registry=self._registry
         )
+        self._leader = Gauge("turbospec_operator_leader", "1 on the operator that leads.", registry=self._registry)
         policy = ["namespace", "policy"]
         self._engines = Gauge(
             "turbospec_policy_engines", "Engines of a policy by state.", [*policy, "state"], registry=self._registry
@@ -96,6 +97,10 @@ class Metrics:
     def text(self) -> bytes:
         """The exposition format."""
         return generate_latest(self._registry)
+
+    def leads(self) -> None:
+        """This operator leads."""
+        self._leader.set(1)
 
     def round_ended(self, result: str, seconds: float) -> None:
         """A round took this long; ``result`` is done, skipped or error."""

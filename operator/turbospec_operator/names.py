@@ -12,6 +12,10 @@ ANNOTATION_NOT_INJECTED = "turbospec.io/not-injected"
 ANNOTATION_NONCE = "turbospec.io/token-nonce"
 ANNOTATION_CONTAINER = "turbospec.io/container"
 ANNOTATION_ATTEMPT = "turbospec.io/attempt"
+ANNOTATION_NODE = "turbospec.io/node"
+ANNOTATION_UNCHECKED = "turbospec.io/unchecked"
+
+LABEL_KUEUE_QUEUE = "kueue.x-k8s.io/queue-name"
 
 ENV_TOKEN_SHA256 = "TURBOSPEC_TOKEN_SHA256"  # noqa: S105 the name of a variable, not a token
 ENV_CONTROL_PORT = "TURBOSPEC_CONTROL_PORT"

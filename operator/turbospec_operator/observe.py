@@ -5,12 +5,13 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from turbospec.fleet.snapshot import FleetSnapshot, JobView, PodView, PolicyView, ProfileView
+from turbospec.fleet.snapshot import FleetSnapshot, JobObstacle, JobView, PodView, PolicyView, ProfileView
 from turbospec.wire.speculation_policy import SpeculationPolicySpec
-from turbospec_operator import names, views
+from turbospec_operator import hardware_labels, job_views, names, views
 from turbospec_operator.cluster import (
     CLUSTER_PROFILES,
     JOBS,
+    NODES,
     PODS,
     POLICIES,
     PROFILES,
@@ -22,13 +23,17 @@ from turbospec_operator.cluster import (
     Raw,
 )
 from turbospec_operator.engines import EngineClient, EngineEndpoint, EngineError
+from turbospec_operator.job_views import Measured
 from turbospec_operator.served_cells import ServedCellsReader
 from turbospec_operator.tokens import engine_token
-from turbospec_operator.views import Measured
 
 RESYNC_SECONDS = 10.0
 """Policies and profiles are listed again after this long even where no watch event asked for it: kopf does not report
 what was deleted while its watch was broken."""
+
+NODE_SECONDS = 300.0
+"""How often nodes are listed where engines have accelerators: labels of hardware change with reboots, and it is the
+largest of our lists."""
 
 CONSEQUENCES = {
     "speculationprofiles.turbospec.io": "profiles are not seen",
@@ -83,6 +88,8 @@ class Observer:
         self._engine_port = engine_port
         self._policies = _Cached()
         self._profiles = _Cached()
+        self._nodes: dict[str, Raw] = {}
+        self._nodes_listed_at = float("-inf")
         self._cluster_profiles = _Cached()
         self._profile_views: tuple[list[Raw], list[Raw], tuple[ProfileView, ...]] = [], [], ()
         self._served = ServedCellsReader(engines)
@@ -93,12 +100,19 @@ class Observer:
         self._policies.stale = self._profiles.stale = True
 
     async def observe(
-        self, *, epoch: int, master_key: bytes, denied: Sequence[str] = (), refusals: Mapping[str, str] | None = None
+        self,
+        *,
+        epoch: int,
+        master_key: bytes,
+        denied: Sequence[str] = (),
+        refusals: Mapping[str, str] | None = None,
+        obstacles: Sequence[JobObstacle] = (),
     ) -> Observation:
         """One snapshot.
 
         ``denied`` are missing permissions that carrying out the last effects came upon, ``refusals`` the engines' own
-        reasons for not wanting the last document put to them, by pod uid.
+        reasons for not wanting the last document put to them, by pod uid, ``obstacles`` what kept Jobs from being
+        created.
         """
         collected = _Round()
         policies = await self._cached(POLICIES, self._policies, collected)
@@ -108,14 +122,16 @@ class Observer:
         )
         policy_views = tuple(views.policy_view(each) for each in policies)
         specs = {_key(raw): spec for raw in policies if not isinstance(spec := views.policy_spec(raw), str)}
-        jobs, results = await self._jobs(collected)
+        raw_jobs, job_pods = await self._jobs(collected)
         raw_pods = await self._pods(policy_views, collected)
+        nodes = await self._nodes_of([*raw_pods, *(job_pods or ())])
+        jobs, results = _job_views(raw_jobs, job_pods, nodes)
         endpoints = {
             pod["metadata"]["uid"]: endpoint
             for pod in raw_pods
             if (endpoint := endpoint_of(pod, master_key, self._engine_port)) is not None
         }
-        pods = await asyncio.gather(*(self._ask(pod, endpoints, collected) for pod in raw_pods))
+        pods = await asyncio.gather(*(self._ask(pod, endpoints, collected, nodes) for pod in raw_pods))
         cells = await self._served.read(pods, policy_views, endpoints)
         snapshot = FleetSnapshot(
             now_seconds=time.time(),
@@ -127,6 +143,7 @@ class Observer:
             profiles=profiles,
             jobs=jobs,
             denied=tuple(dict.fromkeys([*collected.denied, *denied])),
+            obstacles=tuple(obstacles),
         )
         statuses = {_key(raw): raw.get("status") or {} for raw in policies}
         return Observation(snapshot, endpoints, specs, statuses, results, collected.token_refused, self._profiles.known)
@@ -176,20 +193,27 @@ class Observer:
         self.api_proven_at = time.monotonic()
         return items
 
-    async def _jobs(self, collected: _Round) -> tuple[tuple[JobView, ...], dict[tuple[str, str], Measured]]:
+    async def _jobs(self, collected: _Round) -> tuple[list[Raw], list[Raw] | None]:
+        """Profiling Jobs and their pods; None for pods that we may not see."""
         jobs = await self._list(JOBS, self._namespace, names.LABEL_PROFILING_KEY, collected)
         if not jobs:
-            return (), {}
+            return [], []
         # Pods after Jobs: a Job that is complete has its pod's end in the newer list.
-        pods = await self._list(PODS, self._namespace, names.LABEL_PROFILING_KEY, collected)
-        found = []
-        results = {}
-        for job in jobs:
-            view, measured = views.job_view(job, None if pods is None else [pod for pod in pods if _owned(pod, job)])
-            found.append(view)
-            if measured is not None:
-                results[_key(job)] = measured
-        return tuple(found), results
+        return jobs, await self._list(PODS, self._namespace, names.LABEL_PROFILING_KEY, collected)
+
+    async def _nodes_of(self, pods: Sequence[Raw]) -> Mapping[str, Raw]:
+        """Nodes by name, where some pod's hardware depends on their labels. Without the permission there are none: keys
+        then say no more than the engines know."""
+        names_needed = {pod["spec"].get("nodeName") for pod in pods if hardware_labels.needed(pod)} - {None}
+        is_new = bool(self._nodes) and not names_needed <= self._nodes.keys()
+        if names_needed and (is_new or time.monotonic() - self._nodes_listed_at > NODE_SECONDS):
+            try:
+                listed = await self._cluster.list(NODES, None)
+            except DeniedError:
+                listed = []
+            self._nodes_listed_at = time.monotonic()
+            self._nodes = {node["metadata"]["name"]: node for node in listed}
+        return self._nodes
 
     async def _pods(self, policies: Sequence[PolicyView], collected: _Round) -> list[Raw]:
         """Every pod that some policy selects, once."""
@@ -202,7 +226,9 @@ class Observer:
         pods = {pod["metadata"]["uid"]: pod for found in lists for pod in found or []}
         return [pod for pod in pods.values() if views.is_serving(pod)]
 
-    async def _ask(self, pod: Raw, endpoints: dict[str, EngineEndpoint], collected: _Round) -> PodView:
+    async def _ask(
+        self, pod: Raw, endpoints: dict[str, EngineEndpoint], collected: _Round, nodes: Mapping[str, Raw]
+    ) -> PodView:
         endpoint = endpoints.get(pod["metadata"]["uid"])
         view = views.pod_view(pod, None, None)
         if endpoint is None:
@@ -212,7 +238,7 @@ class Observer:
         except EngineError as error:
             collected.token_refused |= error.status == 401
             return replace(view, unreachable=str(error))
-        return replace(view, report=views.engine_report(state))
+        return replace(view, report=views.engine_report(state, pod, nodes.get(str(view.node))))
 
 
 def endpoint_of(pod: Raw, master_key: bytes, default_port: int) -> EngineEndpoint | None:
@@ -247,6 +273,20 @@ def _why_no_endpoint(pod: Raw) -> str:
     if status.get("phase") != "Running":
         return f"pod is {status.get('phase') or 'Pending'}"
     return "pod has no address yet"
+
+
+def _job_views(
+    jobs: Sequence[Raw], pods: Sequence[Raw] | None, nodes: Mapping[str, Raw]
+) -> tuple[tuple[JobView, ...], dict[tuple[str, str], Measured]]:
+    found: list[JobView] = []
+    results: dict[tuple[str, str], Measured] = {}
+    for job in jobs:
+        own = None if pods is None else [pod for pod in pods if _owned(pod, job)]
+        view, measured = job_views.job_view(job, own, nodes)
+        found.append(view)
+        if measured is not None:
+            results[_key(job)] = measured
+    return tuple(found), results
 
 
 def _owned(pod: Raw, job: Raw) -> bool:

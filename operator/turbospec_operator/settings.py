@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from socket import gethostname
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 SERVICE_ACCOUNT_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 DEFAULT_NAMESPACE = "turbospec-system"
@@ -20,6 +22,13 @@ class Settings:
     namespace: str
     """TURBOSPEC_NAMESPACE: where our Lease and master key live. Default: the pod's own namespace."""
 
+    identity: str
+    """TURBOSPEC_IDENTITY: our name in the Lease. No two running operators may have the same; one that restarts under
+    its old name leads again at once. The chart gives the pod's name. Default: host name and a random number."""
+
+    lease_seconds: float
+    """TURBOSPEC_LEASE_SECONDS: how long a leader that is gone is waited for. Default 15."""
+
     watch_namespace: str | None
     """TURBOSPEC_WATCH_NAMESPACE: the only namespace to govern. Default: all of them."""
 
@@ -35,6 +44,9 @@ class Settings:
     metrics_port: int
     """TURBOSPEC_METRICS_PORT: port of /metrics, /healthz and /readyz. Default 8080; 0 takes a free one."""
 
+    profiling_priority_class: str | None
+    """TURBOSPEC_PROFILING_PRIORITY_CLASS: PriorityClass of profiling pods, which must exist. Default: none."""
+
     prometheus_url: str | None
     """PROMETHEUS_URL: where to read fleet load from. Default: nowhere."""
 
@@ -49,11 +61,14 @@ class Settings:
         """Read the settings; raises SettingsError for a value that cannot be used. Empty counts as unset."""
         return cls(
             namespace=environment.get("TURBOSPEC_NAMESPACE") or _own_namespace(),
+            identity=environment.get("TURBOSPEC_IDENTITY") or f"{gethostname()}-{uuid4().hex[:8]}",
+            lease_seconds=_number(environment, "TURBOSPEC_LEASE_SECONDS", 15.0, 1.0, 300.0),
             watch_namespace=environment.get("TURBOSPEC_WATCH_NAMESPACE") or None,
             interval_seconds=_number(environment, "TURBOSPEC_INTERVAL_SECONDS", 2.0, 0.1, 300.0),
             engine_port=_port(environment, "TURBOSPEC_ENGINE_PORT", 9476, lowest=1),
             metrics_host=environment.get("TURBOSPEC_METRICS_HOST") or "0.0.0.0",  # noqa: S104 kubelet probes the pod's address
             metrics_port=_port(environment, "TURBOSPEC_METRICS_PORT", 8080, lowest=0),
+            profiling_priority_class=environment.get("TURBOSPEC_PROFILING_PRIORITY_CLASS") or None,
             prometheus_url=_url(environment, "PROMETHEUS_URL"),
             prometheus_interval_seconds=_number(environment, "TURBOSPEC_PROMETHEUS_INTERVAL_SECONDS", 15.0, 1.0, 600.0),
             log_level=_level(environment, "TURBOSPEC_LOG_LEVEL"),

@@ -2,7 +2,7 @@
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -13,30 +13,29 @@ from turbospec.control.region_fit import RegionFit
 from turbospec.control.served_cells import ServedCell
 from turbospec.fleet.demand import RequestCounts
 from turbospec.fleet.effects import TableRange
+from turbospec.fleet.profiles import SERVED_DOUBT
 from turbospec.fleet.snapshot import (
     EngineIdentity,
     EngineLoopMode,
     EngineReport,
-    JobPhase,
-    JobView,
     Mode,
     PodView,
     PolicyView,
     PositionCounts,
     ProfileSource,
     ProfileView,
+    ProfilingCapacity,
 )
-from turbospec.profiling.codec import CodecError, decode
 from turbospec.wire.control_document import TableRow
 from turbospec.wire.duration import duration_seconds
 from turbospec.wire.engine_state import DecisionState, EngineState, RequestCounters, ServedCells
 from turbospec.wire.identity import ProfileIdentity
 from turbospec.wire.latency import LatencyDocument, to_model
 from turbospec.wire.objective import to_objective
-from turbospec.wire.profile_result import ProfileResult
 from turbospec.wire.speculation_policy import SpeculationPolicySpec
 from turbospec.wire.speculation_profile import SpeculationProfileSpec
 from turbospec_operator import names
+from turbospec_operator.hardware_labels import refined
 from turbospec_operator.wording import one_line
 
 Raw = Mapping[str, Any]
@@ -45,9 +44,6 @@ _BY_PREDICTION = frozenset({Reason.HIGHEST_GOODPUT, Reason.HYSTERESIS, Reason.NO
 
 MAX_DRAFT_TOKENS = 64
 """The largest K that documents can hold."""
-
-MAX_TEXT = 512
-"""Characters of other programs' messages that we repeat."""
 
 
 def policy_spec(raw: Raw) -> SpeculationPolicySpec | str:
@@ -88,6 +84,8 @@ def policy_view(raw: Raw) -> PolicyView:
         loop=EngineLoopMode(spec.engine.loop),
         draft_tokens=tuple(sorted(set(spec.speculation.draft_tokens))),
         profile_source=ProfileSource(spec.profiling.source),
+        capacity=ProfilingCapacity(spec.profiling.capacity),
+        max_concurrent_nodes=spec.profiling.max_concurrent_nodes,
         max_age_seconds=None if spec.profiling.max_age is None else duration_seconds(spec.profiling.max_age),
     )
 
@@ -108,15 +106,16 @@ def profile_view(raw: Raw) -> ProfileView:
         return ProfileView(namespace, name, key, None, f"spec.{one_line(error)}")
     except InvalidProfileError as error:
         return ProfileView(namespace, name, key, None, str(error))
+    served = spec.provenance.source == "Serving"
     return ProfileView(
         namespace,
         name,
         key,
-        model,
+        replace(model, doubt=SERVED_DOUBT) if served else model,
         coverage=spec.provenance.coverage,
         identity=_identity(spec.identity),
         measured_seconds=seconds(spec.provenance.measured_at) or seconds(meta.get("creationTimestamp")),
-        served=spec.provenance.source == "Serving",
+        served=served,
     )
 
 
@@ -138,8 +137,19 @@ def pod_view(raw: Raw, report: EngineReport | None, unreachable: str | None) -> 
         not_injected_reason=annotations.get(names.ANNOTATION_NOT_INJECTED),
         report=report,
         unreachable=unreachable,
+        changed_seconds=_changed(meta, conditions),
         controller=_controller(meta),
     )
+
+
+def _changed(meta: Raw, conditions: Sequence[Raw]) -> float | None:
+    """Since when a pod is terminating, or not Ready."""
+    if meta.get("deletionTimestamp"):
+        return seconds(meta["deletionTimestamp"])
+    ready = next((each for each in conditions if each.get("type") == "Ready"), {})
+    if ready.get("status") == "True":
+        return None
+    return seconds(ready.get("lastTransitionTime") or meta.get("creationTimestamp"))
 
 
 def _controller(meta: Raw) -> str | None:
@@ -168,11 +178,12 @@ def is_serving(raw: Raw) -> bool:
     return names.LABEL_PROFILING_KEY not in labels and phase not in ("Succeeded", "Failed")
 
 
-def engine_report(state: EngineState) -> EngineReport:
-    """The engine's answer in the fleet's terms."""
+def engine_report(state: EngineState, pod: Raw | None = None, node: Raw | None = None) -> EngineReport:
+    """The engine's answer in the fleet's terms; the labels of its node may say more of its hardware than it knows."""
+    identity = state.identity if pod is None else refined(state.identity, node, pod)
     return EngineReport(
         engine_id=state.engine.id,
-        profile_key=state.profile_key,
+        profile_key=state.profile_key if identity is state.identity else identity.key(),
         max_num_seqs=state.limits.max_num_seqs,
         engine_draft_tokens=tuple(sorted(set(state.limits.allowed_draft_tokens))),
         applied_id=state.applied.id if state.applied else None,
@@ -194,7 +205,7 @@ def engine_report(state: EngineState) -> EngineReport:
         draft_yield=tuple(each.draft_yield for each in state.acceptance),
         unattainable=_unattainable(state.decision),
         regions=tuple(RegionFit(one.batch, one.ratio, one.steps, one.off) for one in state.step_time_regions),
-        identity=_identity(state.identity),
+        identity=_identity(identity),
         table=tuple(TableRange(row.from_batch, row.to_batch, row.draft_tokens) for row in state.table),
         requests=_requests(state.requests),
         max_num_batched_tokens=state.limits.max_num_batched_tokens,
@@ -245,75 +256,6 @@ def served_cells(answer: ServedCells) -> tuple[ServedCell, ...]:
         if batch >= 1 and context >= 0 and 0 <= drafted <= k <= MAX_DRAFT_TOKENS and seconds_ > 0 and samples >= 1:
             found.append(ServedCell(batch, context, int(k), drafted, seconds_, int(samples), bool(eager)))
     return tuple(found)
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """The result that a profiling pod left, and where it ran."""
-
-    result: ProfileResult
-    node: str | None
-    image: str | None
-
-
-def job_view(raw: Raw, pods: Sequence[Raw] | None) -> tuple[JobView, Measured | None]:
-    """One profiling Job and its result; ``pods`` are the pods of this Job, None where they could not be listed."""
-    meta = raw["metadata"]
-    key = (meta.get("labels") or {}).get(names.LABEL_PROFILING_KEY, "")
-    attempt = str((meta.get("annotations") or {}).get(names.ANNOTATION_ATTEMPT, "1"))
-    phase, failure, finished = _job_phase(raw)
-    measured, problem = _measured(pods or (), key)
-    if phase is JobPhase.SUCCEEDED and measured is None and pods is not None:
-        # Done, but what it left is unusable: that is a failure, and a new attempt is what helps.
-        phase, failure = JobPhase.FAILED, problem
-    elif phase is JobPhase.FAILED and pods is not None:
-        failure = "; ".join(part for part in (failure, problem) if part)
-    view = JobView(
-        namespace=meta["namespace"],
-        name=meta["name"],
-        key=key,
-        phase=phase,
-        harvestable=phase is JobPhase.SUCCEEDED and measured is not None,
-        failure=failure[:MAX_TEXT] if phase is JobPhase.FAILED else "",
-        finished_seconds=finished,
-        attempt=int(attempt) if attempt.isascii() and attempt.isdigit() else 1,
-    )
-    return view, measured if view.harvestable else None
-
-
-def _job_phase(raw: Raw) -> tuple[JobPhase, str, float | None]:
-    for each in (raw.get("status") or {}).get("conditions") or []:
-        if each.get("status") != "True":
-            continue
-        if each.get("type") == "Complete":
-            done = (raw.get("status") or {}).get("completionTime") or each.get("lastTransitionTime")
-            return JobPhase.SUCCEEDED, "", seconds(done)
-        if each.get("type") == "Failed":
-            text = f"{each.get('reason', '')}: {each.get('message', '')}"
-            return JobPhase.FAILED, text, seconds(each.get("lastTransitionTime"))
-    return JobPhase.RUNNING, "", None
-
-
-def _measured(pods: Sequence[Raw], key: str) -> tuple[Measured | None, str]:
-    """The first usable result, else what the newest pod said."""
-    problem = "its pod is gone, and the result with it"
-    for pod in sorted(pods, key=lambda each: str(each["metadata"].get("creationTimestamp", "")), reverse=True):
-        for status in (pod.get("status") or {}).get("containerStatuses") or []:
-            ended = (status.get("state") or {}).get("terminated")
-            if not ended:
-                problem = "its pod has not ended"
-                continue
-            try:
-                result = decode(str(ended.get("message") or ""))
-            except CodecError as error:
-                problem = f"{error} (exit code {ended.get('exitCode')}, see: kubectl logs {pod['metadata']['name']})"
-                continue
-            if result.identity.key() != key:
-                problem = f"it measured another engine ({result.identity.key()}) than the one that serves ({key})"
-                continue
-            container = (pod.get("spec") or {}).get("containers") or [{}]
-            return Measured(result, (pod.get("spec") or {}).get("nodeName"), container[0].get("image")), ""
-    return None, problem
 
 
 def seconds(timestamp: object) -> float | None:

@@ -39,7 +39,8 @@ def installed(api_server: ApiServer, render: Render) -> Iterator[str]:
     api_server.kubectl("wait", "--for=condition=Established", "--timeout=60s", "-f", str(CRDS))
     for name in (namespace, f"{namespace}-tenant"):
         api_server.kubectl("create", "namespace", name)
-    objects = [each for each in render(namespace) if each["kind"] in IDENTITIES]
+    values = {"jobs": {"namespaces": [f"{namespace}-tenant"]}}
+    objects = [each for each in render(namespace, **values) if each["kind"] in IDENTITIES]
     api_server.apply(*objects)
     yield namespace
     # What is cluster-wide would reach into the tests that follow.
@@ -63,6 +64,11 @@ PERMISSIONS = [
     (OPERATOR, TENANT, "list", "pods", True),
     (OPERATOR, TENANT, "list", "jobs.batch", True),
     (OPERATOR, TENANT, "create", "jobs.batch", True),
+    (OPERATOR, TENANT, "list", "resourcequotas", True),
+    (OPERATOR, OWN, "create", "jobs.batch", False),
+    (OPERATOR, OWN, "list", "resourcequotas", False),
+    (OPERATOR, None, "list", "nodes", True),
+    (OPERATOR, None, "patch", "nodes", False),
     (OPERATOR, TENANT, "create", "configmaps", True),
     (OPERATOR, TENANT, "create", "events.events.k8s.io", True),
     (OPERATOR, OWN, "create", "leases.coordination.k8s.io", True),

@@ -33,7 +33,7 @@ def test_default_installation_is_complete(render: Render) -> None:
     kinds = {each["kind"] for each in render()}
     assert kinds == {
         "Deployment", "Service", "ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding",
-        "MutatingWebhookConfiguration", "PodDisruptionBudget",
+        "MutatingWebhookConfiguration", "PodDisruptionBudget", "PriorityClass",
     }  # fmt: skip
 
 
@@ -209,6 +209,9 @@ def test_the_webhook_can_never_hold_up_a_pod(render: Render) -> None:
 def test_one_namespace_needs_no_cluster_wide_permissions(render: Render) -> None:
     """Only our own webhook configuration is cluster-scoped."""
     objects = render(watchNamespace="team-a")
+    (priority,) = [each for each in objects if each["kind"] == "PriorityClass"]
+    assert (priority["value"], priority["preemptionPolicy"], priority["globalDefault"]) == (-10, "Never", False)
+    assert one(objects, "Role", priority["metadata"]["name"])["metadata"]["namespace"] == "team-a"
     cluster_roles = [each["metadata"]["name"] for each in objects if each["kind"] == "ClusterRole"]
     assert cluster_roles == ["turbospec-webhook-configuration"]
     assert one(objects, "Role", "turbospec-operator")["metadata"]["namespace"] == "team-a"
@@ -223,6 +226,29 @@ def test_without_the_webhook_nothing_of_it_is_left(render: Render) -> None:
     assert "webhook" not in str(render(webhook={"enabled": False}))
 
 
+@pytest.mark.parametrize("watch", ["", "team-a"])
+def test_jobs_may_be_created_only_in_the_namespaces_that_are_named(render: Render, watch: str) -> None:
+    """One RoleBinding each; no other permission creates Jobs, and the operator knows the class of their pods."""
+
+    def bindings(objects: list[Raw]) -> list[str]:
+        found = [each for each in objects if each["kind"] == "RoleBinding"]
+        return [each["metadata"]["namespace"] for each in found if each["roleRef"]["name"] == "turbospec-profiling"]
+
+    assert bindings(render(watchNamespace=watch)) == []
+    named = [watch] if watch else ["team-a", "team-b"]
+    objects = render(watchNamespace=watch, jobs={"namespaces": named})
+    assert bindings(objects) == named
+    creating = [
+        each["metadata"]["name"]
+        for each in objects
+        for rule in each.get("rules", [])
+        if "jobs" in rule["resources"] and "create" in rule["verbs"]
+    ]
+    assert creating == ["turbospec-profiling"]
+    variables = variables_of(objects, "turbospec-operator")
+    assert one(objects, "PriorityClass", str(variables["TURBOSPEC_PROFILING_PRIORITY_CLASS"]))
+
+
 BAD_VALUES: dict[str, tuple[Raw, str]] = {
     "unknown value": ({"replicas": 2}, "replicas"),
     "unknown value inside": ({"webhook": {"replica": 2}}, "replica"),
@@ -234,6 +260,8 @@ BAD_VALUES: dict[str, tuple[Raw, str]] = {
     "Secret without a name": ({"webhook": {"certificates": {"mode": "existingSecret"}}}, "existingSecret"),
     "longer than the API server waits": ({"webhook": {"timeoutSeconds": 60}}, "timeoutSeconds"),
     "no image": ({"image": {"repository": ""}}, "repository"),
+    "namespace that is not governed": ({"watchNamespace": "a", "jobs": {"namespaces": ["b"]}}, "name no other"),
+    "no namespace": ({"jobs": {"namespaces": ["Team A"]}}, "namespaces"),
     "interval": ({"operator": {"intervalSeconds": 0}}, "intervalSeconds"),
 }
 

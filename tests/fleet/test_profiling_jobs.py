@@ -53,7 +53,8 @@ def test_engines_of_one_kind_share_one_job_and_every_kind_has_its_own() -> None:
         pod("c", report=report(engine_id="c", profile_key="ffffffffffffffff")),
         pod("d", labels=(("app", "code"),)),
     )
-    both = (policy(), policy("code", match_labels=(("app", "code"),), draft_tokens=(0, 5)))
+    code = policy("code", match_labels=(("app", "code"),), draft_tokens=(0, 5))
+    both = (policy(max_concurrent_nodes=2), code)
     effects, _ = decide(snapshot(policies=both, pods=pods), FleetMemory())
     found = {effect.key: effect for effect in jobs(effects)}
     assert len(jobs(effects)) == len(found) == 2

@@ -20,6 +20,7 @@ from tests.fleet.builders import (
     report,
     snapshot,
 )
+from tests.fleet.world import Engine, World
 from turbospec.fleet.decide import FleetMemory, decide
 from turbospec.fleet.reuse import differences
 from turbospec.fleet.snapshot import EngineIdentity, FleetSnapshot, JobPhase, ProfileSource, ProfileView
@@ -140,6 +141,36 @@ def test_the_nearest_usable_profile_stands_in(profiles: tuple[ProfileView, ...],
         profiled = conditions(effects)["Profiled"]
         assert (profiled.reason == "ProfileProvisional") is (wanted is not None)
         assert f"profile {wanted} stands in" in profiled.message or wanted is None
+
+
+def test_an_engine_whose_own_profile_is_deleted_keeps_its_model() -> None:
+    """The last good model stays while it is measured again; an edit under a stand-in is obeyed as ever."""
+    fleet = World(world(NEAR, profile()), {"chat-0": Engine("chat-0", identity=ENGINE)})
+    fleet.rounds(3)
+    own = fleet.engines["chat-0"].base
+    fleet.snapshot = replace(fleet.snapshot, profiles=(NEAR,))
+    fleet.rounds(5)
+    assert fleet.engines["chat-0"].base == own
+    assert fleet.reasons() == fleet.reasons() | {"Profiled": "ProfileProvisional", "Ready": "AllEnginesControlled"}
+    assert "keeps the model of its own profile" in fleet.statuses["chat"].engines[0].message
+    fleet.restart()
+    fleet.rounds(3)
+    assert fleet.engines["chat-0"].base == own
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_an_edit_reaches_an_engine_under_a_stand_in(restarted: bool) -> None:
+    """Also where the operator has forgotten that it is one."""
+    fleet = World(world(NEAR), {"chat-0": Engine("chat-0", identity=ENGINE)})
+    fleet.rounds(3)
+    if restarted:
+        fleet.restart()
+        fleet.rounds(1)
+    fleet.snapshot = replace(fleet.snapshot, policies=(policy(draft_tokens=(0, 3), generation=2),))
+    fleet.rounds(3)
+    base = fleet.engines["chat-0"].base
+    assert base is not None
+    assert base.allowed_draft_tokens == (0, 3)
 
 
 def test_what_waits_for_a_person_stays_the_reason() -> None:

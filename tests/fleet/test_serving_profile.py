@@ -30,7 +30,7 @@ from turbospec.fleet.effects import Effect, HarvestProfile, WriteServedProfile
 from turbospec.fleet.memory import forget
 from turbospec.fleet.profiles import served_profile_name
 from turbospec.fleet.serving_profile import FEWEST_SAMPLES, WRITE_SECONDS, grow, has_news
-from turbospec.fleet.snapshot import FleetSnapshot, JobPhase, Mode, ProfileSource, ProfileView
+from turbospec.fleet.snapshot import EngineIdentity, FleetSnapshot, JobPhase, Mode, ProfileSource, ProfileView
 
 NAME = served_profile_name(KEY)
 
@@ -244,3 +244,16 @@ def test_source_job_measures_what_has_only_grown() -> None:
     effects, _ = decide(replace(observed, jobs=(done,)), FleetMemory())
     (harvest,) = [effect for effect in effects if isinstance(effect, HarvestProfile)]
     assert harvest.profile == f"profile-{KEY}"
+
+
+def test_a_stand_in_does_not_keep_a_profile_from_growing() -> None:
+    """One of another release is used until the engine's own is there."""
+    observed = fleet(cells())
+    (view,) = observed.pods
+    assert view.report is not None
+    ours = EngineIdentity("h100", "target", "drafter", "eagle3", (), "0.32.0")
+    view = replace(view, report=replace(view.report, identity=ours))
+    other = profile(name="other", key="ffffffffffffffff", identity=replace(ours, engine_version="0.32.1"))
+    effects, _ = decide(replace(observed, pods=(view,), profiles=(other,)), FleetMemory())
+    assert conditions(effects)["Profiled"].reason == "ProfileProvisional"
+    assert len(written(effects)) == 1

@@ -16,7 +16,15 @@ from turbospec.fleet.effects import (
     TableRange,
 )
 from turbospec.fleet.memory import FleetMemory
-from turbospec.fleet.snapshot import EngineReport, FleetSnapshot, PodView, PolicyView, PositionCounts, ProfileView
+from turbospec.fleet.snapshot import (
+    EngineIdentity,
+    EngineReport,
+    FleetSnapshot,
+    PodView,
+    PolicyView,
+    PositionCounts,
+    ProfileView,
+)
 
 ROUND_SECONDS = 2.0
 STARTUP = (TableRange(1, 65536, 3),)
@@ -40,6 +48,7 @@ class Engine:
     accepted: list[int] = field(default_factory=lambda: [0] * 7)
     received: list[PushControl] = field(default_factory=list)
     engine_id: str = ""
+    identity: EngineIdentity | None = None
     drafts: int = 0
     last_decodes: int = 0
     rng: random.Random = field(init=False)
@@ -82,6 +91,7 @@ class Engine:
         document = self.in_force(now)
         return report(
             engine_id=self.engine_id,
+            identity=self.identity,
             applied_id=None if document is None else document.document_id,
             applied_overlay=document is not None and document.ttl_seconds is not None,
             draft_tokens=self.draft_tokens(now),

@@ -1,5 +1,6 @@
 """Fixtures of the operator's tests against a real API server."""
 
+import json
 import os
 import secrets
 import time
@@ -12,13 +13,22 @@ from tests.operator.operator_process import OperatorProcess
 from tests.support.apiserver import ApiServer
 from turbospec_operator.cluster import Cluster
 
+NODE_STATUS = {
+    "status": {
+        "allocatable": {"cpu": "64", "memory": "256Gi", "pods": "10000"},
+        "conditions": [{"type": "Ready", "status": "True", "reason": "KubeletReady", "message": "of the tests"}],
+    }
+}
 CRDS = Path(__file__).parents[2] / "crds"
 
 
 @pytest.fixture(scope="session")
 def api_with_crds(api_server: ApiServer) -> ApiServer:
-    """The API server with our kinds."""
+    """The API server with our kinds, and the node that all pods of these tests are on."""
     api_server.kubectl("apply", "--server-side", "-f", str(CRDS))
+    api_server.apply({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node-1"}})
+    api_server.kubectl("taint", "node", "node-1", "node.kubernetes.io/not-ready-")  # which admission gives to new nodes
+    api_server.kubectl("patch", "node", "node-1", "--subresource=status", "--type=merge", "-p", json.dumps(NODE_STATUS))
     deadline = time.monotonic() + 60.0
     while True:
         try:  # kubectl wait fails on a CRD that has no conditions yet
@@ -55,6 +65,7 @@ def operator_process(api_with_crds: ApiServer, namespace: str, tmp_path: Path) -
         **{name: value for name, value in os.environ.items() if not name.startswith(("TURBOSPEC_", "KUBERNETES_"))},
         "KUBECONFIG": str(api_with_crds.kubeconfig),
         "TURBOSPEC_NAMESPACE": namespace,
+        "TURBOSPEC_IDENTITY": "operator-0",  # of a pod whose container restarts: it need not wait for its own Lease
         "TURBOSPEC_WATCH_NAMESPACE": namespace,
         "TURBOSPEC_INTERVAL_SECONDS": "0.5",
         "TURBOSPEC_METRICS_HOST": "127.0.0.1",

@@ -5,14 +5,16 @@ from typing import Any, Self
 
 from aiohttp import web
 
-from tests.operator.samples import engine_state
+from tests.operator.samples import IDENTITY, engine_state
 from turbospec.wire.control_document import ControlDocument
+from turbospec.wire.identity import ProfileIdentity
 
 
 class EngineStandIn:
     """Serves /v1/state and /v1/control on loopback; ``documents`` holds every accepted document in order."""
 
-    def __init__(self, token: str | None = None) -> None:
+    def __init__(self, token: str | None = None, identity: ProfileIdentity = IDENTITY) -> None:
+        self.identity = identity
         self.token = token
         self.port = 0
         self.load: dict[str, Any] = {}
@@ -57,6 +59,7 @@ class EngineStandIn:
         if self.state_body is not None:
             return web.Response(body=self.state_body, content_type="application/json")
         state = engine_state(**self.load)
+        state |= {"identity": self.identity.model_dump(by_alias=True), "profileKey": self.identity.key()}
         state["decision"] = self.decision
         if self.documents:
             last = self.documents[-1]

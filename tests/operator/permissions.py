@@ -16,6 +16,7 @@ RULES: tuple[Rule, ...] = (
     ("", "pods", ("get", "list")),
     ("", "configmaps", ("create",)),
     ("batch", "jobs", ("list", "create")),
+    ("", "resourcequotas", ("list",)),
     ("events.k8s.io", "events", ("create",)),
     ("coordination.k8s.io", "leases", ("get", "create", "update")),
     ("", "secrets", ("get", "create")),
@@ -24,9 +25,11 @@ RULES: tuple[Rule, ...] = (
 
 CLUSTER_WIDE: tuple[Rule, ...] = (
     ("apiextensions.k8s.io", "customresourcedefinitions", ("list", "watch")),
+    ("", "nodes", ("list",)),
     ("turbospec.io", "clusterspeculationprofiles", ("list",)),
 )
-"""What an operator of all namespaces needs beside them: kopf to watch, and the profiles that administrators share."""
+"""What an operator of all namespaces needs beside them: kopf to watch, and the profiles that administrators share;
+finding a node for a Job."""
 
 
 def without(verb: str, resource: str) -> tuple[Rule, ...]:

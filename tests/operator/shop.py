@@ -28,22 +28,24 @@ async def add_engine(cluster: Cluster, namespace: str, name: str, engine: Engine
     return await cluster.patch_status(PODS, namespace, name, {"status": status})
 
 
-async def finish_job(cluster: Cluster, namespace: str, message: str | None = None, exit_code: int = 0) -> None:
+async def finish_job(
+    cluster: Cluster, namespace: str, message: str | None = None, exit_code: int = 0, *, name: str = JOB
+) -> None:
     """The Job's pod ends with this termination message (a good profile by default), then the Job does."""
-    job = await cluster.get(JOBS, namespace, JOB)
+    job = await cluster.get(JOBS, namespace, name)
     template = job["spec"]["template"]
     pod = {
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {
-            "name": f"{JOB}-x1",
+            "name": f"{name}-x1",
             "namespace": namespace,
             "labels": template["metadata"]["labels"],
             "ownerReferences": [
                 {
                     "apiVersion": "batch/v1",
                     "kind": "Job",
-                    "name": JOB,
+                    "name": name,
                     "uid": job["metadata"]["uid"],
                     "controller": True,
                 }
@@ -57,8 +59,8 @@ async def finish_job(cluster: Cluster, namespace: str, message: str | None = Non
     ended = {"terminated": {"exitCode": exit_code, "message": text, "startedAt": STARTED, "finishedAt": now}}
     phase = "Succeeded" if exit_code == 0 else "Failed"
     status = {"phase": phase, "containerStatuses": [_container_status(ended, ready=False)]}
-    await cluster.patch_status(PODS, namespace, f"{JOB}-x1", {"status": status})
-    await cluster.patch_status(JOBS, namespace, JOB, {"status": _job_status(now, succeeded=exit_code == 0)})
+    await cluster.patch_status(PODS, namespace, f"{name}-x1", {"status": status})
+    await cluster.patch_status(JOBS, namespace, name, {"status": _job_status(now, succeeded=exit_code == 0)})
 
 
 async def found(cluster: Cluster, kind: Kind, namespace: str) -> list[Raw]:

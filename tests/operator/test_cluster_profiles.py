@@ -13,7 +13,7 @@ from tests.support.apiserver import ApiServer
 from turbospec.fleet.effects import HarvestProfile
 from turbospec_operator import manifests
 from turbospec_operator.cluster import CLUSTER_PROFILES, JOBS, POLICIES, Cluster, Raw
-from turbospec_operator.views import Measured
+from turbospec_operator.job_views import Measured
 
 pytestmark = [pytest.mark.apiserver, pytest.mark.timeout(180)]
 

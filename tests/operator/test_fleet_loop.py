@@ -70,7 +70,6 @@ class Rounds:
         self.defect: Exception | None = None
         monkeypatch.setattr(fleet_loop, "decide", lambda _snapshot, memory: self._decide(effects, memory))
         monkeypatch.setattr(fleet_loop, "forget", self._forget)
-        monkeypatch.setattr(fleet_loop, "take_epoch", self._epoch)
         monkeypatch.setattr(fleet_loop, "load_master_key", self._key)
         self.loop = FleetLoop(
             cast(Cluster, None),
@@ -78,6 +77,7 @@ class Rounds:
             cast(Applier, self.applier),
             self.metrics,
             namespace="turbospec-system",
+            epoch=7,
             interval_seconds=0.001,
         )
 
@@ -97,9 +97,6 @@ class Rounds:
     def _forget(self, memory: FleetMemory, failed: Any) -> FleetMemory:
         self.forgotten.append(list(failed))
         return memory
-
-    async def _epoch(self, _cluster: Cluster, _namespace: str) -> int:
-        return 7
 
     async def _key(self, _cluster: Cluster, _namespace: str) -> bytes:
         return bytes(32)

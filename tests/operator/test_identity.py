@@ -1,23 +1,14 @@
-"""Epochs grow with every start and are never given twice; the master key is made once, whoever comes first."""
+"""The master key is made once, whoever comes first."""
 
 import asyncio
 import base64
 
 import pytest
 
-from turbospec_operator.cluster import LEASES, Cluster, NotFoundError
-from turbospec_operator.identity import IdentityError, load_master_key, master_key, take_epoch
+from turbospec_operator.cluster import Cluster, NotFoundError
+from turbospec_operator.identity import IdentityError, load_master_key, master_key
 
 apiserver = pytest.mark.apiserver
-
-
-@apiserver
-async def test_starts_at_the_same_moment_get_different_epochs(cluster: Cluster, namespace: str) -> None:
-    """Compare-and-swap on the Lease: also for the first ones, who create it."""
-    epochs = await asyncio.gather(*(take_epoch(cluster, namespace) for _ in range(4)))
-    assert sorted(epochs) == [1, 2, 3, 4]
-    assert await take_epoch(cluster, namespace) == 5
-    assert (await cluster.get(LEASES, namespace, "turbospec-operator"))["spec"]["leaseTransitions"] == 5
 
 
 @apiserver
@@ -32,7 +23,7 @@ async def test_starts_at_the_same_moment_get_the_same_key(cluster: Cluster, name
 async def test_a_missing_namespace_is_an_error_that_names_it(cluster: Cluster) -> None:
     """Not something to wait for in silence."""
     with pytest.raises(NotFoundError, match="op-nowhere"):
-        await take_epoch(cluster, "op-nowhere")
+        await load_master_key(cluster, "op-nowhere")
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,13 @@
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from tests.operator.samples import engine_pod
 from turbospec.fleet.effects import CreateProfilingJob
 from turbospec.fleet.profiling import MAX_RETRY_SECONDS
-from turbospec_operator.job_manifest import ManifestError, profiling_job
+from turbospec.wire.profiling_job import ProfilingJobSpec
+from turbospec_operator.job_manifest import JobOptions, ManifestError, placed, profiling_job
 
 EFFECT = CreateProfilingJob(
     namespace="shop",
@@ -21,14 +23,21 @@ EFFECT = CreateProfilingJob(
 )
 
 
-def build(pod: dict[str, Any], container: str | None = None) -> dict[str, Any]:
+def build(pod: dict[str, Any], container: str | None = None, **options: Any) -> dict[str, Any]:
     """The Job for a pod."""
-    return profiling_job(EFFECT, pod, port=8000, container=container)
+    return profiling_job(EFFECT, pod, JobOptions(8000, container, **options))
 
 
 def template(pod: dict[str, Any]) -> dict[str, Any]:
     """The pod spec inside the Job."""
     spec: dict[str, Any] = build(pod)["spec"]["template"]["spec"]
+    return spec
+
+
+def overridden(pod: dict[str, Any], **overrides: Any) -> dict[str, Any]:
+    """The pod spec under a policy that says this of the Job."""
+    job = build(pod, overrides=ProfilingJobSpec.model_validate(overrides))
+    spec: dict[str, Any] = job["spec"]["template"]["spec"]
     return spec
 
 
@@ -38,6 +47,14 @@ def rich_pod() -> dict[str, Any]:
     pod["metadata"]["labels"]["pod-template-hash"] = "abc"
     pod["spec"] |= {
         "hostNetwork": True,
+        "hostPID": True,
+        "shareProcessNamespace": True,
+        "subdomain": "chat",
+        "schedulingGates": [{"name": "later"}],
+        "overhead": {"cpu": "250m"},
+        "schedulerName": "binpack",
+        "enableServiceLinks": False,
+        "hostUsers": False,
         "hostname": "chat-1",
         "priorityClassName": "serving",
         "priority": 1000,
@@ -97,7 +114,16 @@ def test_what_decides_how_the_engine_runs_is_kept(field: str) -> None:
 
 @pytest.mark.parametrize(
     "field",
-    ["tolerations", "runtimeClassName", "serviceAccountName", "securityContext", "imagePullSecrets"],
+    [
+        "tolerations",
+        "runtimeClassName",
+        "serviceAccountName",
+        "securityContext",
+        "imagePullSecrets",
+        "schedulerName",
+        "enableServiceLinks",
+        "hostUsers",
+    ],
 )
 def test_what_the_container_needs_around_it_is_kept(field: str) -> None:
     """It must be admitted, pulled and scheduled like the serving pod."""
@@ -113,7 +139,21 @@ def test_what_serves_clients_is_dropped_from_the_container(field: str) -> None:
 
 @pytest.mark.parametrize(
     "field",
-    ["hostNetwork", "hostname", "priorityClassName", "priority", "affinity", "terminationGracePeriodSeconds"],
+    [
+        "hostNetwork",
+        "hostPID",
+        "shareProcessNamespace",
+        "hostname",
+        "subdomain",
+        "priorityClassName",
+        "priority",
+        "affinity",
+        "nodeSelector",
+        "nodeName",
+        "schedulingGates",
+        "overhead",
+        "terminationGracePeriodSeconds",
+    ],
 )
 def test_what_belongs_to_serving_is_dropped_from_the_pod(field: str) -> None:
     """A measurement pre-empts nobody and claims no address."""
@@ -170,11 +210,10 @@ def test_the_environment_is_the_pods_with_our_orders_and_without_its_token() -> 
     }
 
 
-def test_the_job_runs_once_on_the_same_node_and_goes_with_its_policy() -> None:
-    """One attempt, bounded, on the hardware that is to be measured."""
+def test_the_job_runs_once_and_goes_with_its_policy() -> None:
+    """One attempt, bounded."""
     job = build(rich_pod())
     spec = job["spec"]["template"]["spec"]
-    assert spec["nodeSelector"] == {"kubernetes.io/hostname": "node-1"}
     assert (spec["restartPolicy"], job["spec"]["backoffLimit"]) == ("Never", 0)
     assert (job["spec"]["activeDeadlineSeconds"], job["spec"]["ttlSecondsAfterFinished"]) == (2400, 7200)
     assert spec["containers"][0]["terminationMessagePolicy"] == "File"
@@ -221,3 +260,95 @@ def test_a_pod_that_cannot_be_copied_is_refused_by_name(broken: str) -> None:
         del pod["metadata"]["annotations"]["turbospec.io/container"]
     with pytest.raises(ManifestError, match="chat-1"):
         build(pod, "nobody" if broken == "container" else None)
+
+
+@pytest.mark.parametrize(
+    ("said", "want"), [({}, "turbospec-profiling"), ({"priorityClassName": "batch"}, "batch")], ids=["ours", "its own"]
+)
+def test_priority_is_the_installations_unless_the_policy_names_another(said: dict[str, Any], want: str) -> None:
+    """Below everything that serves; an installation without the class names none."""
+    overrides = ProfilingJobSpec.model_validate(said)
+    job = build(rich_pod(), overrides=overrides, priority_class="turbospec-profiling")
+    assert job["spec"]["template"]["spec"]["priorityClassName"] == want
+
+
+def test_a_policy_changes_where_the_pod_runs_and_what_it_gets() -> None:
+    """Node selector, tolerations, resources and variables; whatever it does not name stays the serving pod's."""
+    spec = overridden(
+        rich_pod(),
+        nodeSelector={"pool": "spare"},
+        tolerations=[{"key": "spare", "operator": "Exists"}],
+        resources={"requests": {"memory": "8Gi"}, "limits": {"memory": "16Gi"}},
+        env=[{"name": "TURBOSPEC_PROFILE_SECONDS", "value": "60"}],
+    )
+    assert spec["nodeSelector"] == {"pool": "spare"}
+    assert spec["tolerations"] == [{"key": "gpu", "operator": "Exists"}, {"key": "spare", "operator": "Exists"}]
+    container = spec["containers"][0]
+    limits = {"nvidia.com/gpu": "1", "memory": "16Gi"}
+    assert container["resources"] == {"requests": {"memory": "8Gi"}, "limits": limits}
+    assert {"name": "TURBOSPEC_PROFILE_SECONDS", "value": "60"} in container["env"]
+
+
+def test_a_variable_of_the_policy_replaces_the_serving_containers() -> None:
+    """Two of one name would leave it to the kubelet which one counts."""
+    pod = rich_pod()
+    pod["spec"]["containers"][0]["env"].append({"name": "OMP_NUM_THREADS", "value": "8"})
+    spec = overridden(pod, env=[{"name": "OMP_NUM_THREADS", "value": "2"}])
+    values = [each["value"] for each in spec["containers"][0]["env"] if each["name"] == "OMP_NUM_THREADS"]
+    assert values == ["2"]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"image": "evil"},
+        {"serviceAccountName": "admin"},
+        {"volumes": []},
+        {"command": ["sh"]},
+        {"env": [{"name": "LD_PRELOAD", "value": "/cache/evil.so"}]},
+        {"env": [{"name": "PYTHONPATH", "value": "/cache"}]},
+        {"env": [{"name": "OMP_NUM_THREADS", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}]},
+        {"resources": {"claims": [{"name": "gpu"}]}},
+        {"resources": {"limits": {"cpu": "-1"}}},
+    ],
+    ids=str,
+)
+def test_nothing_lets_a_policys_author_run_other_code_or_rights(said: dict[str, Any]) -> None:
+    """Whoever may write a policy need not be one who may create pods."""
+    with pytest.raises(ValidationError):
+        ProfilingJobSpec.model_validate(said)
+
+
+def test_a_claim_from_a_template_is_made_anew_and_a_named_one_is_refused() -> None:
+    """The device of a named claim is the one that serves."""
+    pod = rich_pod()
+    pod["spec"]["resourceClaims"] = [{"name": "gpu", "resourceClaimTemplateName": "one-gpu"}]
+    assert template(pod)["resourceClaims"] == pod["spec"]["resourceClaims"]
+    pod["spec"]["resourceClaims"] = [{"name": "gpu", "resourceClaimName": "gpu-of-chat"}]
+    with pytest.raises(ManifestError, match=r"gpu-of-chat by name.*resourceClaimTemplateName"):
+        build(pod)
+
+
+def test_the_queue_of_kueue_is_that_of_the_serving_pod() -> None:
+    """On the Job only: Kueue admits the whole Job, and its pods must not ask once more."""
+    pod = rich_pod()
+    pod["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] = "gpus"
+    job = build(pod)
+    assert job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "gpus"
+    assert "kueue.x-k8s.io/queue-name" not in job["spec"]["template"]["metadata"]["labels"]
+
+
+def test_a_place_is_added_to_the_policys_own_selector() -> None:
+    """And told, for the queue and for people; nothing of the unplaced Job is changed."""
+    unplaced = build(rich_pod(), overrides=ProfilingJobSpec.model_validate({"nodeSelector": {"pool": "spare"}}))
+    place = {"nodeSelector": {"node.kubernetes.io/instance-type": "g5"}, "affinity": {"nodeAffinity": {}}}
+    job = placed(unplaced, place, "node-7", unchecked="list nodes in all namespaces")
+    spec = job["spec"]["template"]["spec"]
+    assert spec["nodeSelector"] == {"node.kubernetes.io/instance-type": "g5", "pool": "spare"}
+    assert spec["affinity"] == {"nodeAffinity": {}}
+    assert job["metadata"]["annotations"] == {
+        "turbospec.io/attempt": "2",
+        "turbospec.io/node": "node-7",
+        "turbospec.io/unchecked": "list nodes in all namespaces",
+    }
+    assert "affinity" not in unplaced["spec"]["template"]["spec"]

@@ -12,8 +12,8 @@ from tests.support.apiserver import ApiServer
 from turbospec.fleet.effects import HarvestProfile
 from turbospec_operator import manifests
 from turbospec_operator.cluster import CONFIG_MAPS, EVENTS, JOBS, LEASES, POLICIES, PROFILES, SECRETS, Cluster, Raw
+from turbospec_operator.job_views import Measured
 from turbospec_operator.tokens import engine_token
-from turbospec_operator.views import Measured
 
 pytestmark = [pytest.mark.apiserver, pytest.mark.timeout(180)]
 

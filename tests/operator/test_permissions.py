@@ -161,5 +161,5 @@ _LEASE = """
 apiVersion: coordination.k8s.io/v1
 kind: Lease
 metadata: {name: turbospec-operator}
-spec: {holderIdentity: before, leaseTransitions: 7}
+spec: {holderIdentity: operator-0, leaseTransitions: 7}
 """

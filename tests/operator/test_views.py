@@ -11,11 +11,12 @@ from turbospec.control.objective import Objective
 from turbospec.control.served_cells import ServedCell
 from turbospec.fleet.demand import RequestCounts
 from turbospec.fleet.effects import HarvestProfile, TableRange, WriteServedProfile
+from turbospec.fleet.profiles import SERVED_DOUBT
 from turbospec.fleet.snapshot import JobPhase, Mode
 from turbospec.profiling.codec import encode, encode_failure
 from turbospec.wire.engine_state import EngineState, ServedCells
 from turbospec_operator import manifests, views
-from turbospec_operator.views import Measured
+from turbospec_operator.job_views import Measured, job_view
 
 
 def stored(raw: dict[str, Any]) -> dict[str, Any]:
@@ -249,7 +250,7 @@ def test_an_engine_that_did_not_predict_says_nothing_of_its_objective(reason: st
 
 def test_a_job_with_a_sound_result_is_harvestable() -> None:
     """And its result comes with the node and image it was measured on."""
-    view, measured = views.job_view(job(COMPLETE), [ended(encode(profile_result()))])
+    view, measured = job_view(job(COMPLETE), [ended(encode(profile_result()))])
     assert (view.phase, view.harvestable, view.attempt, view.key) == (JobPhase.SUCCEEDED, True, 2, KEY)
     assert view.finished_seconds == 1767323045.0
     assert measured == Measured(profile_result(), "node-1", "vllm:1")
@@ -276,10 +277,47 @@ def test_a_job_without_a_sound_result_is_not_harvestable_and_says_why(
     conditions: tuple[dict[str, str], ...], pods: list[dict[str, Any]] | None, phase: JobPhase, named: str
 ) -> None:
     """Done without a usable result counts as failed; pods that may not be listed are unknown, not gone."""
-    view, measured = views.job_view(job(*conditions), pods)
+    view, measured = job_view(job(*conditions), pods)
     assert (view.phase, view.harvestable, measured) == (phase, False, None)
     assert named in view.failure
     assert bool(view.failure) == (phase is JobPhase.FAILED)
+
+
+def test_measured_regions_of_step_times_are_read() -> None:
+    """Older runtimes say nothing of them."""
+    assert views.engine_report(EngineState.model_validate(engine_state())).regions == ()
+    state = {**engine_state(), "stepTimeRegions": [{"batch": 4, "ratio": 1.9, "steps": 96, "off": True, "new": 1}]}
+    (region,) = views.engine_report(EngineState.model_validate(state)).regions
+    assert (region.batch, region.ratio, region.steps, region.off) == (4, 1.9, 96, True)
+
+
+def test_cells_of_an_engine_are_read_and_impossible_ones_left_out() -> None:
+    """By the names of the fields, so that newer runtimes may add some."""
+    names = ["eager", "batch", "context_tokens", "draft_tokens", "drafted_per_request", "seconds", "samples", "new"]
+    good = [False, 4.5, 300.0, 3, 2.5, 0.02, 30, 1]
+    rows = [good, *([*good[:i], value, *good[i + 1 :]] for i, value in ((1, 0), (3, 65), (4, 4.0), (5, 0.0), (6, 0)))]
+    (cell,) = views.served_cells(ServedCells(fields=names, rows=rows))
+    assert cell == ServedCell(4.5, 300.0, 3, 2.5, 0.02, 30, eager=False)
+    with pytest.raises(ValueError, match="seconds"):
+        views.served_cells(ServedCells(fields=[name for name in names if name != "seconds"], rows=[]))
+
+
+def test_a_grown_profile_is_marked_and_read_back() -> None:
+    """Key and identity are the engine's, the source is serving."""
+    identity = views.engine_report(EngineState.model_validate(engine_state())).identity
+    assert identity is not None
+    effect = WriteServedProfile("shop", f"serving-{KEY}", KEY, "chat-0", MODEL, "grown while serving: 4 points")
+    raw = manifests.served_profile(effect, identity, 1_700_000_000.0)
+    assert raw["spec"]["provenance"]["source"] == "Serving"
+    assert raw["spec"]["identity"] == IDENTITY.model_dump(by_alias=True)
+    view = views.profile_view(stored(raw))
+    assert (view.key, view.served, view.invalid) == (KEY, True, None)
+    assert (view.coverage, view.measured_seconds) == ("grown while serving: 4 points", 1_700_000_000.0)
+    assert view.latency is not None
+    assert view.latency.doubt == SERVED_DOUBT
+    measured = views.profile_view(stored(profile()))
+    assert measured.latency is not None
+    assert (measured.served, measured.latency.doubt) == (False, 0.0)
 
 
 def test_requests_that_an_engine_counts_are_in_its_report_and_others_are_unknown() -> None:
@@ -314,36 +352,3 @@ def test_the_controlling_owner_is_named_whatever_its_kind(owners: list[dict[str,
     raw = stored(engine_pod("shop", "chat-1"))
     raw["metadata"]["ownerReferences"] = owners
     assert views.pod_view(raw, None, None).controller == controller
-
-
-def test_measured_regions_of_step_times_are_read() -> None:
-    """Older runtimes say nothing of them."""
-    assert views.engine_report(EngineState.model_validate(engine_state())).regions == ()
-    state = {**engine_state(), "stepTimeRegions": [{"batch": 4, "ratio": 1.9, "steps": 96, "off": True, "new": 1}]}
-    (region,) = views.engine_report(EngineState.model_validate(state)).regions
-    assert (region.batch, region.ratio, region.steps, region.off) == (4, 1.9, 96, True)
-
-
-def test_cells_of_an_engine_are_read_and_impossible_ones_left_out() -> None:
-    """By the names of the fields, so that newer runtimes may add some."""
-    names = ["eager", "batch", "context_tokens", "draft_tokens", "drafted_per_request", "seconds", "samples", "new"]
-    good = [False, 4.5, 300.0, 3, 2.5, 0.02, 30, 1]
-    rows = [good, *([*good[:i], value, *good[i + 1 :]] for i, value in ((1, 0), (3, 65), (4, 4.0), (5, 0.0), (6, 0)))]
-    (cell,) = views.served_cells(ServedCells(fields=names, rows=rows))
-    assert cell == ServedCell(4.5, 300.0, 3, 2.5, 0.02, 30, eager=False)
-    with pytest.raises(ValueError, match="seconds"):
-        views.served_cells(ServedCells(fields=[name for name in names if name != "seconds"], rows=[]))
-
-
-def test_a_grown_profile_is_marked_and_read_back() -> None:
-    """Key and identity are the engine's, the source is serving."""
-    identity = views.engine_report(EngineState.model_validate(engine_state())).identity
-    assert identity is not None
-    effect = WriteServedProfile("shop", f"serving-{KEY}", KEY, "chat-0", MODEL, "grown while serving: 4 points")
-    raw = manifests.served_profile(effect, identity, 1_700_000_000.0)
-    assert raw["spec"]["provenance"]["source"] == "Serving"
-    assert raw["spec"]["identity"] == IDENTITY.model_dump(by_alias=True)
-    view = views.profile_view(stored(raw))
-    assert (view.key, view.served, view.invalid) == (KEY, True, None)
-    assert (view.coverage, view.measured_seconds) == ("grown while serving: 4 points", 1_700_000_000.0)
-    assert not views.profile_view(stored(profile())).served

@@ -8,7 +8,6 @@ from tests.profiling.fake_engine import step_seconds
 from turbospec.control.step import StepRecord
 from turbospec.profiling.evaluate import TooFewSamplesError, evaluate, without_outliers
 from turbospec.profiling.grid import CellPlan
-from turbospec.profiling.sweep import relative_standard_error
 
 KS = (0, 1, 3)
 PLANS = [CellPlan(batch, prompt, 64) for batch in (1, 4, 16) for prompt in (128, 512)]
@@ -107,10 +106,3 @@ def test_too_few_steps_are_an_error_with_a_reason() -> None:
 def test_outliers_are_only_long_and_only_far(seconds: list[float], kept: int) -> None:
     """Half again the lower quartile, also where most steps were held up; short steps always stay."""
     assert len(without_outliers(seconds)) == kept
-
-
-def test_uncertainty_falls_with_samples_and_is_infinite_without() -> None:
-    """Four times the samples halve it."""
-    few, many = [1.0, 1.1, 0.9, 1.0], [1.0, 1.1, 0.9, 1.0] * 4
-    assert relative_standard_error([1.0, 1.1]) == float("inf")
-    assert relative_standard_error(many) == pytest.approx(relative_standard_error(few) / 2)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from turbospec.profiling.grid import SHORTEST_REQUEST, SweepLimits, draft_lengths, plan_sweep
+from turbospec.profiling.grid import SHORTEST_REQUEST, SweepLimits, draft_lengths, plan_between, plan_sweep
 from turbospec.profiling.spread import farthest_first
 
 H100 = SweepLimits(
@@ -33,7 +33,7 @@ arbitrary = st.builds(
 @given(arbitrary)
 def test_every_cell_fits_the_engine(engine: SweepLimits) -> None:
     """No cell can preempt, outgrow the model's length, or end before it decodes; none is planned twice."""
-    plans = plan_sweep(engine)
+    plans = [*plan_sweep(engine), *plan_between(engine)]
     most_drafts = max(engine.allowed_draft_tokens)
     for cell in plans:
         grown = cell.prompt_tokens + cell.output_tokens + most_drafts
@@ -48,15 +48,23 @@ def test_every_cell_fits_the_engine(engine: SweepLimits) -> None:
 @given(arbitrary)
 def test_a_plan_is_bounded_and_a_profile_of_it_fits_the_custom_resource(engine: SweepLimits) -> None:
     """At most 512 latency cells, which is what a SpeculationProfile holds."""
-    assert len(plan_sweep(engine)) * len(draft_lengths(engine.allowed_draft_tokens)) <= 512
+    cells = len(plan_sweep(engine)) + len(plan_between(engine))
+    assert cells * len(draft_lengths(engine.allowed_draft_tokens)) <= 512
 
 
-def test_no_wave_prefills_for_longer_than_ten_full_steps() -> None:
+def test_no_wave_prefills_for_longer_than_forty_full_steps() -> None:
     """Long contexts at large batches are left to the fit; the shortest context is measured at every batch."""
-    plans = plan_sweep(replace(H100, max_num_seqs=16, max_num_batched_tokens=512, max_model_len=1024))
+    plans = plan_sweep(replace(H100, max_num_seqs=16, max_num_batched_tokens=128, max_model_len=1024))
     assert (16, 520) not in {(cell.batch, cell.prompt_tokens) for cell in plans}
     assert {(8, 520), (16, 136)} <= {(cell.batch, cell.prompt_tokens) for cell in plans}
     assert {cell.batch for cell in plan_sweep(replace(H100, max_num_batched_tokens=16))} == {2**i for i in range(8)}
+
+
+def test_between_the_cells_lie_others() -> None:
+    """Between powers of two, and the last batch in the largest graph for each K (3 + 1 drafts: 42 of 170 tokens)."""
+    engine = replace(H100, max_num_seqs=64, graph_sizes=(1, 2, 4, 170))
+    assert [cell.batch for cell in plan_between(engine)] == [3, 6, 12, 21, 24, 42, 48]
+    assert {cell.prompt_tokens for cell in plan_between(engine)} == {136}
 
 
 def test_any_beginning_of_the_plan_covers_the_range() -> None:

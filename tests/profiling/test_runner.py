@@ -47,14 +47,14 @@ def test_recovers_the_step_times_of_the_engine(tmp_path: Path, monkeypatch: pyte
     result = decode(text)
     assert status == 0
     assert max(relative_errors(result)) < 0.02
-    assert {cell.batch for cell in result.cells} == {1, 2, 4, 8}
+    assert {cell.batch for cell in result.cells} >= {1, 2, 4, 8}
     points = {(cell.batch, cell.context_tokens) for cell in result.cells}
     assert len(result.cells) == 4 * len(points)
     assert result.hold_out_error_permille <= 20
     assert result.identity == IDENTITY
     assert result.kv_cache_tokens == engine.kv_cache_tokens
     assert result.coverage is not None
-    assert result.coverage.startswith(f"{len(points)} of ")
+    assert "; ended by " in result.coverage
 
 
 def test_prompts_that_run_together_share_no_prefix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,7 +91,7 @@ def test_a_small_kv_cache_is_measured_with_short_requests(tmp_path: Path, monkey
     status, text = run(engine, tmp_path, monkeypatch)
     result = decode(text)
     assert status == 0
-    assert {cell.batch for cell in result.cells} == {1, 2, 4, 8}
+    assert {cell.batch for cell in result.cells} >= {1, 2, 4, 8}
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,11 @@ class ApiServer:
         path.write_text(kubeconfig(self.url, self._authority.certificate, pair))
         return path
 
+    def client_files(self, user: str, groups: Sequence[str] = ()) -> tuple[Path, Path]:
+        """Files with a client certificate of `user` and `groups`, and its key."""
+        self._authority.issue(user, organizations=groups).write(self.folder, f"client-{user}")
+        return self.folder / f"client-{user}.crt", self.folder / f"client-{user}.key"
+
     def service_account_kubeconfig(self, namespace: str, name: str) -> Path:
         """A kubeconfig with a fresh token of an existing service account."""
         token = self.kubectl("create", "token", name, "--namespace", namespace).strip()

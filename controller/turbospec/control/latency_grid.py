@@ -1,7 +1,6 @@
 """A latency model prepared for a row of batch sizes, so that a whole table of step times is a few vector operations."""
 
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,29 +13,21 @@ if TYPE_CHECKING:
     from turbospec.control.latency import LatencyModel, MeasuredCell
 
 Points = list[tuple[float, list[tuple[float, float]]]]
-"""Measured batches, rising; for each the contexts, rising, and what was measured over what the fit says."""
+"""Measured tokens of a step, rising; for each the contexts, rising, and what was measured over what the fit says."""
 
-WORST_STEP_NOISE = 0.05
-"""Relative standard deviation of one step behind a cell's median, at most, as far as shrinking goes: GPUs have 1-3%,
-and what cells of busier machines scatter beyond it is taken at its word."""
-MEDIAN_LOSS = 1.57
-"""Variance of a median against that of a mean of as many normal samples (pi / 2)."""
 MOST_TOKENS = 20000
 """Batched tokens up to which their cost is kept ready (160 KB): more than schedulers put into a step."""
 BARELY_LESS_THAN_ONE = 1.0 - 1e-9
 """Parts of a token count as a whole one."""
-FEWEST_PAIRS = 6
-"""Pairs of neighbouring cells below which their agreement says nothing."""
 
 
 class LatencyGrid:
     """Predicted step times for every batch of a row, by component.
 
     prediction = fit * ratio. The fit knows the form (see ``latency_modes``); ratio is measured / fitted at the cells,
-    interpolated linearly over context, batch and draft tokens per request, and constant beyond the measured range. So
-    a cell is met closely at its own point, and the fit extrapolates. Ratios are never carried from one graph mode into
-    the other: a row of K without a cell in a mode counts as fitted there. Ratios are believed as far as those of
-    neighbouring batches agree (``_shrink``): the rest is noise of the measurement, and the fit has averaged it out.
+    interpolated linearly over context, tokens that the step computes (padded to its graph) and draft tokens per
+    request, and constant beyond the measured range. So a cell is met at its own point, and the fit extrapolates. Ratios
+    are never carried from one graph mode into the other: a row of K without a cell in a mode counts as fitted there.
     """
 
     def __init__(self, model: "LatencyModel", batches: NDArray[np.float64], graph_sizes: Sequence[int] = ()) -> None:
@@ -144,22 +135,22 @@ class _Ratios:
         self, fit: ModalFit, cells: Sequence["MeasuredCell"], widths: Floats, batches: Floats, *, eager: bool
     ) -> None:
         rows = [_points(fit, [c for c in cells if c.draft_tokens == width], eager=eager) for width in widths.tolist()]
-        _shrink(rows, cells)
         contexts: list[list[float]] = []
         values: list[list[float]] = []
         lower, upper, share = [], [], []
-        for points in rows:
+        for width, points in zip(widths.tolist(), rows, strict=True):
             first = len(contexts)
             contexts.extend([c for c, _ in measured] for _, measured in points)
             values.extend([r for _, r in measured] for _, measured in points)
-            at = np.array([batch for batch, _ in points])
-            above = np.clip(np.searchsorted(at, batches), 1, max(len(at) - 1, 1))
+            at = np.array([tokens for tokens, _ in points])
+            here, _ = padded_tokens(batches * (1.0 + width), fit.graph_sizes)
+            above = np.clip(np.searchsorted(at, here), 1, max(len(at) - 1, 1))
             below = above - 1
             above = np.minimum(above, len(at) - 1)
             span = np.maximum(at[above] - at[below], 1e-9)
             lower.append(first + below)
             upper.append(first + above)
-            share.append(np.clip((batches - at[below]) / span, 0.0, 1.0))
+            share.append(np.clip((here - at[below]) / span, 0.0, 1.0))
         most = max(len(row) for row in contexts)
         # Shorter rows repeat their last context: beyond the last one the ratio is constant.
         self._contexts = np.array([row + row[-1:] * (most - len(row)) for row in contexts])
@@ -187,35 +178,9 @@ def _share(share: Floats) -> Floats:
     return np.minimum(np.maximum(share, 0.0), 1.0)
 
 
-def _shrink(rows: list[Points], cells: Sequence["MeasuredCell"]) -> None:
-    """Move ratios towards 1 by the share of their scatter that is noise, in place.
-
-    What the fit misses varies smoothly with the batch, so that neighbours share it; noise they do not share. Signal is
-    the mean product of neighbours' deviations, noise what is left of their mean square, as far as that many samples
-    can scatter (empirical Bayes).
-    """
-    samples = float(np.median([cell.samples for cell in cells])) if cells else 1.0
-    squares, products = [], []
-    for points in rows:
-        for (_, here), (_, there) in pairwise(points):
-            after = dict(there)
-            for context, ratio in here:
-                near = min(after, key=lambda c: abs(c - context))
-                squares.append(0.5 * ((ratio - 1.0) ** 2 + (after[near] - 1.0) ** 2))
-                products.append((ratio - 1.0) * (after[near] - 1.0))
-    if len(squares) < FEWEST_PAIRS:
-        return
-    total, shared = float(np.mean(squares)), float(np.mean(products))
-    noise = min(max(total - shared, 0.0), MEDIAN_LOSS * WORST_STEP_NOISE**2 / samples)
-    believed = max(0.0, 1.0 - noise / total) if total > 0 else 1.0
-    for points in rows:
-        for _, measured in points:
-            measured[:] = [(context, 1.0 + believed * (ratio - 1.0)) for context, ratio in measured]
-
-
 def _points(fit: ModalFit, cells: Sequence["MeasuredCell"], *, eager: bool) -> Points:
-    """The cells of one K in this mode by batch and context; a single neutral point where there are none."""
-    by_batch: dict[int, list[tuple[float, float]]] = {}
+    """The cells of one K in this mode by tokens and context; a single neutral point where there are none."""
+    by_tokens: dict[float, list[tuple[float, float]]] = {}
     for cell in cells:
         batch = np.array([float(cell.batch)])
         width = np.array([float(cell.draft_tokens)])
@@ -223,7 +188,8 @@ def _points(fit: ModalFit, cells: Sequence["MeasuredCell"], *, eager: bool) -> P
         if bool(terms.eager[0] > 0) is not eager:
             continue
         fitted = float(fit.components(terms).sum())
-        by_batch.setdefault(cell.batch, []).append((float(cell.context_tokens), cell.seconds / fitted))
-    if not by_batch:
+        tokens = float(terms.padded[0])
+        by_tokens.setdefault(tokens, []).append((float(cell.context_tokens), cell.seconds / fitted))
+    if not by_tokens:
         return [(1.0, [(0.0, 1.0)])]
-    return [(float(batch), sorted(by_batch[batch])) for batch in sorted(by_batch)]
+    return [(tokens, sorted(by_tokens[tokens])) for tokens in sorted(by_tokens)]

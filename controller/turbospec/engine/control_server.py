@@ -71,8 +71,8 @@ class _Server(ThreadingHTTPServer):
 
     daemon_threads = True
     block_on_close = False
-    # Clients beyond it find the kernel dropping what they send; by the time it is sent again, seconds later, we may have
-    # given them up as idle. Room for 256 costs nothing.
+    # What clients beyond it send the kernel drops; by the time it is sent again, seconds later, we may have given them
+    # up as idle. Room for 256 costs nothing.
     request_queue_size = 256
     # Another engine on this port must be noticed; a port in TIME_WAIT after a restart must not matter: Linux's
     # SO_REUSEADDR.

@@ -51,17 +51,17 @@ def engine_state(runtime: EngineRuntime, controller: DocumentController) -> Engi
     )
 
 
+def served_cells(runtime: EngineRuntime) -> ServedCells:
+    """The answer of GET /v1/cells."""
+    names = [each.name for each in fields(ServedCell)]
+    return ServedCells(fields=names, rows=[[getattr(cell, name) for name in names] for cell in runtime.cells()])
+
+
 def _steering(runtime: EngineRuntime) -> SteeringState | None:
     steering = runtime.facts.steering
     if steering is None:
         return None
     return SteeringState(draft_length=steering.length.value, draft_cost=steering.draft_cost.value)
-
-
-def served_cells(runtime: EngineRuntime) -> ServedCells:
-    """The answer of GET /v1/cells."""
-    names = [each.name for each in fields(ServedCell)]
-    return ServedCells(fields=names, rows=[[getattr(cell, name) for name in names] for cell in runtime.cells()])
 
 
 def _load(runtime: EngineRuntime) -> EngineLoad:

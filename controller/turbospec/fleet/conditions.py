@@ -25,6 +25,7 @@ _BY_URGENCY = (
     "ProfileInvalid",
     "ProfilingFailed",
     "ProfileMissing",
+    "ProfilingBlocked",
     "EngineUnreachable",
     "ProfilingInProgress",
     "ProfilingPending",

@@ -8,6 +8,8 @@ from turbospec.fleet.conditions import PolicyFindings
 from turbospec.fleet.effects import CreateProfilingJob, Effect, EnsureRuntime, HarvestProfile, PushControl
 from turbospec.fleet.engines import EngineRound, EngineSituation, decide_engine
 from turbospec.fleet.events import events
+from turbospec.fleet.job_situation import JobSituation
+from turbospec.fleet.job_times import look
 from turbospec.fleet.load import LoadSituation, forget_load, observe_load
 from turbospec.fleet.load_memory import LoadKey, LoadMemory
 from turbospec.fleet.matching import Governance, govern, seniority
@@ -18,6 +20,7 @@ from turbospec.fleet.profiling import Candidate, ProfileStanding, plan_profiling
 from turbospec.fleet.reuse import with_stand_ins
 from turbospec.fleet.scaling import scale_target
 from turbospec.fleet.serving_profile import plan_served
+from turbospec.fleet.settling import scaling_owners
 from turbospec.fleet.snapshot import FleetSnapshot, PodView, PolicyView
 from turbospec.fleet.standing import EngineStanding, allowed_draft_tokens, last_report, obstacle
 
@@ -42,11 +45,19 @@ def decide(snapshot: FleetSnapshot, memory: FleetMemory) -> tuple[tuple[Effect, 
     candidates = _candidates(policies, governance, memory, now)
     profiles = fitting_profiles(snapshot.profiles, _places(governance, candidates.values()))
     agreement = drift.judge(candidates.values(), profiles, memory.drift, now)
-    plan = plan_profiling(
-        candidates.values(), profiles, snapshot.jobs, memory.requested, now, drifted=agreement.drifted
+    sights = look(snapshot.jobs, memory.jobs, now)
+    jobs = JobSituation(
+        snapshot.jobs,
+        memory.requested,
+        now,
+        sights,
+        snapshot.obstacles,
+        scaling=scaling_owners(snapshot.pods, now),
+        drifted=agreement.drifted,
     )
-    profiles, standings = with_stand_ins(snapshot.profiles, candidates.values(), profiles, plan.standings)
+    plan = plan_profiling(candidates.values(), profiles, jobs)
     grown, served = plan_served(candidates.values(), profiles, memory.served, now)
+    profiles, standings = with_stand_ins(snapshot.profiles, candidates.values(), profiles, plan.standings)
     requests = [*_runtimes(policies, memory, now), *plan.effects]
     pushes: list[PushControl] = []
     reports: list[Effect] = []
@@ -71,11 +82,11 @@ def decide(snapshot: FleetSnapshot, memory: FleetMemory) -> tuple[tuple[Effect, 
         findings = replace(findings, drift=agreement.of(policy.uid))
         effects, written[policy.uid] = _report(findings, memory.policies.get(policy.uid), now)
         reports.extend(effects)
+    reports.extend(agreement.events)
     unseen = {key: entry for key, entry in memory.loads.items() if key not in loads}
     loads |= forget_load(unseen, now)
-    reports.extend(agreement.events)
     requested = _requested(memory, requests, now)
-    remembered = FleetMemory(engines, pool_memories, written, requested, loads, agreement.memory, served)
+    remembered = FleetMemory(engines, pool_memories, written, requested, loads, agreement.memory, served, sights)
     return (*requests, *grown, *pushes, *reports), remembered
 
 

@@ -69,6 +69,12 @@ class CreateProfilingJob:
     policy_uid: str
     draft_tokens: tuple[int, ...]
     attempt: int
+    nodes: tuple[str, ...] = ()
+    """Nodes that serve with this key, and so have this hardware, the template pod's first."""
+    may_provision: bool = False
+    """Whether a new node may come up for it."""
+    busy_nodes: tuple[str, ...] = ()
+    """Nodes on which another Job measures: two on one node would measure each other."""
 
 
 @dataclass(frozen=True, slots=True)

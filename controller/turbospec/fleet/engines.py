@@ -11,7 +11,7 @@ from turbospec.fleet.memory import EngineMemory, PooledPosition
 from turbospec.fleet.prior import is_mature, prior_code
 from turbospec.fleet.profiles import FittingProfile
 from turbospec.fleet.profiling import ProfileStanding
-from turbospec.fleet.snapshot import EngineLoopMode, EngineReport, Mode, PodView, PolicyView
+from turbospec.fleet.snapshot import EngineLoopMode, EngineReport, Mode, PodView, PolicyView, ProfileSource
 from turbospec.fleet.standing import EngineStanding
 
 
@@ -76,6 +76,9 @@ def _wanted(situation: EngineSituation, memory: EngineMemory) -> tuple[Document 
     if situation.profile is not None and situation.latency is not None:
         if policy.loop is EngineLoopMode.LOCAL:
             base = documents.local_base(policy, allowed, situation.profile.digest)
+            if _keeps_its_own(situation, applied, base, memory):
+                return None, memory
+            memory = replace(memory, stand_in=situation.profile.stands_in)
             return documents.local_document(base, allowed, situation.latency, _prior_code(situation, base)), memory
         # A table from an earlier operator is better than one from the pool: evidence of its own comes within seconds.
         pool = () if applied.kind is DocumentKind.TABLE else situation.pool
@@ -87,6 +90,19 @@ def _wanted(situation: EngineSituation, memory: EngineMemory) -> tuple[Document 
     # What has a latency model behind it is never replaced by what has none.
     replaceable = report.applied_id is None or applied.kind in (DocumentKind.WAITING, DocumentKind.PINNED)
     return (documents.waiting_document(policy, allowed) if replaceable else None), memory
+
+
+def _keeps_its_own(
+    situation: EngineSituation, applied: documents.AppliedDocument, base: str, memory: EngineMemory
+) -> bool:
+    """Whether the model in force is the engine's own, of a profile that is gone: nearer than what stands in for it.
+
+    Only while a Job may measure it anew. A document of a stand-in is known by its base, whatever was forgotten.
+    """
+    stands_in = situation.profile is not None and situation.profile.stands_in
+    measured_anew = situation.policy.profile_source is ProfileSource.JOB
+    own = applied.kind is DocumentKind.LOCAL and applied.base != base and not memory.stand_in
+    return stands_in and measured_anew and own
 
 
 def _prior_code(situation: EngineSituation, base: str) -> str:

@@ -18,6 +18,7 @@ from turbospec.fleet.effects import (
     TableRange,
     WriteServedProfile,
 )
+from turbospec.fleet.job_times import JobName, JobSight
 from turbospec.fleet.load_memory import LoadKey, LoadMemory
 from turbospec.fleet.snapshot import EngineReport
 
@@ -53,6 +54,7 @@ class EngineMemory:
 
     ``sent_tries`` counts how often ``sent_id`` was put without taking effect. ``waiting`` is the mean number of waiting
     requests lately; ``unattainable_batches`` are those at which no K meets the objective by the operator's own table.
+    ``stand_in``: the model it was last meant to run is that of another key's profile.
     """
 
     engine_id: str
@@ -65,6 +67,7 @@ class EngineMemory:
     evidence: tuple[PositionEvidence | None, ...] = ()
     context_tokens: float | None = None
     waiting: float = 0.0
+    stand_in: bool = False
     table: tuple[TableRange, ...] | None = None
     unattainable_batches: frozenset[int] = frozenset()
     verdict: ObjectiveVerdict | None = None
@@ -111,6 +114,7 @@ class FleetMemory:
     ``requested`` holds when a Job, a harvest or a runtime was last asked for, keyed by ``(effect, namespace, name)``:
     a slow cache is not answered with the same request every round. ``loads`` are the load signals, and what they were
     made of. ``served``: when what engines have measured was last looked at, by namespace and profile key.
+    ``jobs`` is when profiling Jobs were seen to end.
     """
 
     engines: Mapping[str, EngineMemory] = field(default_factory=dict)
@@ -120,6 +124,7 @@ class FleetMemory:
     loads: Mapping[LoadKey, LoadMemory] = field(default_factory=dict)
     drift: DriftMemory = field(default_factory=DriftMemory)
     served: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    jobs: Mapping[JobName, JobSight] = field(default_factory=dict)
 
 
 def request_key(effect: CreateProfilingJob | HarvestProfile | EnsureRuntime) -> tuple[str, str, str]:

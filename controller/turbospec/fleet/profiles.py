@@ -11,6 +11,10 @@ from turbospec.fleet.snapshot import ProfileView
 ProfileKey = tuple[str, str]
 """Namespace and profile key."""
 
+SERVED_DOUBT = 0.1
+"""Relative standard deviation by which the costs of a grown profile may be off beyond those of a measured one: K and
+batches that traffic has hardly visited are extrapolated. Engines then look at them again (within their budget)."""
+
 _NAME_PREFIX = "profile-"
 _SERVED_PREFIX = "serving-"
 
@@ -20,6 +24,7 @@ class FittingProfile:
     """The profile for one key. ``latency`` is None where it was refused; ``digest`` names the model's content.
 
     ``name`` is what ``kubectl get speculationprofile`` takes, or ``clusterspeculationprofile/NAME`` for the cluster's.
+    ``stands_in``: it has another key (``turbospec.fleet.reuse``).
     """
 
     name: str
@@ -29,6 +34,7 @@ class FittingProfile:
     coverage: str | None = None
     measured_seconds: float | None = None
     served: bool = False
+    stands_in: bool = False
 
 
 def profile_name(key: str) -> str:

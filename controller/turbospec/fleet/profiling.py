@@ -1,14 +1,25 @@
 """Profiling Jobs: when one is created, retried and harvested, and how the profile of a key stands."""
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 from turbospec.fleet import aging
 from turbospec.fleet.effects import CreateProfilingJob, HarvestProfile
-from turbospec.fleet.memory import request_key
+from turbospec.fleet.job_queue import Want
+from turbospec.fleet.job_situation import REQUEST_PAUSE_SECONDS, JobSituation
+from turbospec.fleet.job_times import JobSight, ended_at
 from turbospec.fleet.profiles import FittingProfile, ProfileKey, profile_name
-from turbospec.fleet.snapshot import EngineReport, JobPhase, JobView, Mode, PodView, PolicyView, ProfileSource
+from turbospec.fleet.snapshot import (
+    EngineReport,
+    JobPhase,
+    JobView,
+    Mode,
+    PodView,
+    PolicyView,
+    ProfileSource,
+    ProfilingCapacity,
+)
 
 FIRST_RETRY_SECONDS = 30.0
 RETRY_FACTOR = 4.0
@@ -16,9 +27,6 @@ MAX_RETRY_SECONDS = 3600.0
 """Pauses after a failed Job: 30 s for a node that died, then 2, 8 and 32 minutes, then an hour each time, without end.
 Most failures last (memory, arguments) until somebody corrects what cannot be seen from here; nobody should have to
 remember to tell us then. A finished Job must be kept for longer than this: the newest one says which attempt it was."""
-
-REQUEST_PAUSE_SECONDS = 30.0
-"""How long a request may take to show in the snapshot before it is made again. All requests are idempotent."""
 
 GROWING = (
     "no profile yet: engines learn their step times while serving, and a profile is written when they have seen K = 0, "
@@ -32,6 +40,7 @@ class ProfileReason(StrEnum):
     INVALID = "ProfileInvalid"
     FAILED = "ProfilingFailed"
     MISSING = "ProfileMissing"
+    BLOCKED = "ProfilingBlocked"
     IN_PROGRESS = "ProfilingInProgress"
     PENDING = "ProfilingPending"
     GROWING = "ProfileGrowing"
@@ -100,15 +109,9 @@ def retry_pause_seconds(attempt: int) -> float:
 
 
 def plan_profiling(
-    candidates: Iterable[Candidate],
-    profiles: Mapping[ProfileKey, FittingProfile],
-    jobs: Iterable[JobView],
-    requested: Mapping[tuple[str, str, str], float],
-    now_seconds: float,
-    *,
-    drifted: Container[ProfileKey] = (),
+    candidates: Iterable[Candidate], profiles: Mapping[ProfileKey, FittingProfile], situation: JobSituation
 ) -> ProfilingPlan:
-    """Decide Jobs and harvests. ``candidates`` come oldest policy first; ``requested`` is ``FleetMemory.requested``.
+    """Decide Jobs and harvests. ``candidates`` come oldest policy first.
 
     A Job is wanted for a key without any profile, even an invalid one (whoever edited it must decide), by a policy that
     is not paused, has source Job, and leaves more than one K to choose from. So too for a key whose profile has
@@ -117,42 +120,52 @@ def plan_profiling(
     by_place: dict[ProfileKey, list[Candidate]] = {}
     for candidate in candidates:
         by_place.setdefault(candidate.place, []).append(candidate)
-    jobs_by_place: dict[ProfileKey, list[JobView]] = {}
-    for job in jobs:
-        jobs_by_place.setdefault((job.namespace, job.key), []).append(job)
-    effects: list[CreateProfilingJob | HarvestProfile] = []
-    standings: dict[tuple[str, str], ProfileStanding] = {}
+    harvests: list[HarvestProfile] = []
+    wants: dict[ProfileKey, Want] = {}
+    shared: dict[ProfileKey, ProfileStanding] = {}
     for place, members in sorted(by_place.items()):
         wanting = [member for member in members if _wants_job(member)]
-        profile, all_jobs = profiles.get(place), jobs_by_place.get(place, [])
-        gone_off = place in drifted
-        overdue = [one for one in wanting if gone_off or aging.outlived(profile, one.policy, now_seconds)]
+        profile, all_jobs = profiles.get(place), situation.of(place)
+        gone_off, now = place in situation.drifted, situation.now_seconds
+        overdue = [one for one in wanting if gone_off or aging.outlived(profile, one.policy, now)]
         if profile is not None and not overdue:
-            standing = _standing_of(profile)
+            shared[place] = _standing_of(profile)
         elif wanting:
             newer = aging.since(profile, all_jobs)
-            effect, standing = _advance(place, overdue or wanting, newer, requested, now_seconds)
+            effect, standing = _advance(place, overdue or wanting, newer, situation)
             if profile is not None:
                 effect = aging.again(effect, all_jobs)
-                why = aging.message(profile, standing.message, now_seconds, drifted=gone_off)
+                why = aging.message(profile, standing.message, now, drifted=gone_off)
                 standing = ProfileStanding(ProfileReason.STALE, why, profile.name)
-            if effect is not None and _may_request(effect, requested, now_seconds):
-                effects.append(effect)
-        else:
-            standing = None
+            shared[place] = standing
+            if isinstance(effect, CreateProfilingJob):
+                wants[place] = Want(effect, (overdue or wanting)[0].policy.max_concurrent_nodes)
+            elif effect is not None and situation.may_request(effect):
+                harvests.append(effect)
+    # A Job that was asked for a moment ago counts as a busy node; it is neither asked for again nor made to wait.
+    fresh = {place: want for place, want in wants.items() if situation.may_request(want.job)}
+    jobs = situation.next_jobs(list(fresh.values()))
+    waiting = {place: want for place, want in fresh.items() if want.job not in jobs}
+    shared |= {place: _in_the_queue(want, shared[place]) for place, want in waiting.items()}
+    return ProfilingPlan((*jobs, *harvests), _standings(by_place, profiles, shared))
+
+
+def _standings(
+    by_place: Mapping[ProfileKey, list[Candidate]],
+    profiles: Mapping[ProfileKey, FittingProfile],
+    shared: Mapping[ProfileKey, ProfileStanding],
+) -> Mapping[tuple[str, str], ProfileStanding]:
+    """Of the members of a key, those whose K is pinned and those without a Job stand differently from the rest."""
+    standings: dict[tuple[str, str], ProfileStanding] = {}
+    for place, members in sorted(by_place.items()):
+        standing = shared.get(place)
         for member in members:
             pinned = len(member.allowed) == 1 and place not in profiles
             own = _without_job(member) if pinned or standing is None else standing
             known = standings.setdefault((member.policy.uid, member.key), own)
             if urgency(own.reason) < urgency(known.reason):
                 standings[member.policy.uid, member.key] = own
-    return ProfilingPlan(tuple(effects), standings)
-
-
-def _may_request(
-    effect: CreateProfilingJob | HarvestProfile, requested: Mapping[tuple[str, str, str], float], now_seconds: float
-) -> bool:
-    return now_seconds - requested.get(request_key(effect), float("-inf")) >= REQUEST_PAUSE_SECONDS
+    return standings
 
 
 def _wants_job(member: Candidate) -> bool:
@@ -187,34 +200,28 @@ def _without_job(member: Candidate) -> ProfileStanding:
 
 
 def _advance(
-    place: ProfileKey,
-    wanting: list[Candidate],
-    jobs: list[JobView],
-    requested: Mapping[tuple[str, str, str], float],
-    now_seconds: float,
+    place: ProfileKey, wanting: list[Candidate], jobs: list[JobView], situation: JobSituation
 ) -> tuple[CreateProfilingJob | HarvestProfile | None, ProfileStanding]:
     """The next act for a key without a profile. A new attempt needs every earlier Job of the key to have ended."""
     namespace, key = place
-    jobs = sorted(jobs, key=lambda job: (job.attempt, job.name))
     for job in jobs:
         if job.phase is JobPhase.SUCCEEDED and job.harvestable:
             harvest = HarvestProfile(namespace, job.name, profile_name(key))
             return harvest, ProfileStanding(ProfileReason.IN_PROGRESS, f"Job {job.name} is done; its result is kept.")
     for job in jobs:
         if job.phase is JobPhase.RUNNING:
-            message = f"Job {job.name} measures this hardware: kubectl turbospec profile watch -n {namespace}"
-            return None, ProfileStanding(ProfileReason.IN_PROGRESS, message)
+            return None, _running(job)
     if not jobs:
-        return _create(place, 1, wanting)
+        return _create(place, 1, wanting, situation)
     last = jobs[-1]
     unexplained = "it left no result that can be read" if last.phase is JobPhase.SUCCEEDED else "no reason given"
     why = last.failure or unexplained
-    ended = last.finished_seconds
+    ended = ended_at(last, situation.sights.get((namespace, last.name), JobSight()))
     if ended is None:
-        ended = requested.get(("job", namespace, last.name), 0.0)
+        ended = situation.requested.get(("job", namespace, last.name), 0.0)
     due = ended + retry_pause_seconds(last.attempt)
-    if now_seconds >= due:
-        return _create(place, last.attempt + 1, wanting)
+    if situation.now_seconds >= due:
+        return _create(place, last.attempt + 1, wanting, situation)
     message = (
         f"Job {last.name} failed: {why}. Attempt {last.attempt + 1} starts {_clock(due)}. "
         f"See kubectl logs job/{last.name} -n {namespace}. To try at once when the cause is removed: "
@@ -223,19 +230,57 @@ def _advance(
     return None, ProfileStanding(ProfileReason.FAILED, message)
 
 
+def _running(job: JobView) -> ProfileStanding:
+    unchecked = f" It was made without a look at its node's room: the operator may not {job.unchecked}."
+    note = unchecked if job.unchecked else ""
+    watch = f"kubectl turbospec profile watch -n {job.namespace}"
+    if job.waiting:
+        return ProfileStanding(ProfileReason.BLOCKED, f"Job {job.name} waits: {job.waiting}{note}")
+    return ProfileStanding(ProfileReason.IN_PROGRESS, f"Job {job.name} measures this hardware: {watch}.{note}")
+
+
 def _create(
-    place: ProfileKey, attempt: int, wanting: list[Candidate]
+    place: ProfileKey, attempt: int, wanting: list[Candidate], situation: JobSituation
 ) -> tuple[CreateProfilingJob | None, ProfileStanding]:
-    """Copy a pod that is Ready, so that a template known to serve is measured."""
+    """Copy a pod that is Ready, so that a template known to serve is measured; not in the middle of a scale event."""
     namespace, key = place
     ready = sorted((member for member in wanting if member.pod.ready), key=lambda member: member.pod.name)
     if not ready:
         return None, ProfileStanding(ProfileReason.PENDING, "profiling starts when the first pod is Ready.")
+    owners = {member.pod.owner for member in wanting if (namespace, member.pod.owner) in situation.scaling}
+    if owners:
+        message = f"profiling starts when all pods of {', '.join(sorted(map(str, owners)))} are Ready."
+        return None, ProfileStanding(ProfileReason.PENDING, message)
     owner = wanting[0].policy
-    draft_tokens = tuple(sorted({k for member in wanting for k in member.allowed}))
     name = job_name(key, attempt)
-    job = CreateProfilingJob(namespace, name, key, ready[0].pod.name, owner.name, owner.uid, draft_tokens, attempt)
+    job = CreateProfilingJob(
+        namespace,
+        name,
+        key,
+        ready[0].pod.name,
+        owner.name,
+        owner.uid,
+        tuple(sorted({k for member in wanting for k in member.allowed})),
+        attempt,
+        nodes=tuple(dict.fromkeys(member.pod.node for member in ready if member.pod.node is not None)),
+        may_provision=owner.capacity is ProfilingCapacity.MAY_PROVISION,
+        busy_nodes=tuple(sorted({job.node for job in situation.jobs if job.phase is JobPhase.RUNNING and job.node})),
+    )
+    obstacle = situation.obstacle(namespace, name)
+    if obstacle is not None:
+        message = f"{obstacle} It is tried again every {REQUEST_PAUSE_SECONDS:.0f} s."
+        return job, ProfileStanding(ProfileReason.BLOCKED, message)
     return job, ProfileStanding(ProfileReason.IN_PROGRESS, f"Job {name} is being created.")
+
+
+def _in_the_queue(want: Want, standing: ProfileStanding) -> ProfileStanding:
+    if standing.reason in (ProfileReason.BLOCKED, ProfileReason.STALE):
+        return standing
+    message = (
+        f"Job {want.job.name} waits for its turn: at most {want.max_concurrent_nodes} nodes measure at the same time "
+        "(spec.profiling.maxConcurrentNodes), and namespaces take turns."
+    )
+    return ProfileStanding(ProfileReason.PENDING, message)
 
 
 def _clock(seconds: float) -> str:

@@ -145,7 +145,8 @@ def _nearest(engine: EngineIdentity, views: Iterable[ProfileView]) -> StandIn | 
     if best is None:
         return None
     (doubt, *_), view, between, latency = best
-    return StandIn(fitting(replace(view, latency=_doubted(latency, doubt))), between, doubt)
+    profile = replace(fitting(replace(view, latency=_doubted(latency, doubt))), stands_in=True)
+    return StandIn(profile, between, doubt)
 
 
 def _release_doubt(ours: str, theirs: str) -> float | None:

@@ -27,6 +27,13 @@ class ProfileSource(StrEnum):
     EXISTING = "Existing"
 
 
+class ProfilingCapacity(StrEnum):
+    """SpeculationPolicy.spec.profiling.capacity."""
+
+    EXISTING_NODES = "ExistingNodes"
+    MAY_PROVISION = "MayProvision"
+
+
 class EngineLoopMode(StrEnum):
     """SpeculationPolicy.spec.engine.loop."""
 
@@ -55,6 +62,8 @@ class PolicyView:
     invalid: str | None = None
     reported: tuple[tuple[str, str], ...] = ()
     objective: Objective = field(default_factory=Objective)
+    capacity: ProfilingCapacity = ProfilingCapacity.EXISTING_NODES
+    max_concurrent_nodes: int = 1
     max_age_seconds: float | None = None
 
 
@@ -85,8 +94,8 @@ class EngineReport:
     ``applied_overlay`` says that ``applied_id`` is a document with a time to live. ``draft_yield[j]`` is the share of
     the drafts asked for that are longer than j tokens; empty where the engine does not tell. ``unattainable``: whether
     the engine's own loop found that no K meets the objective, at the last step; None where it did not judge. ``table``
-    is K by batch as now decided. ``requests`` is None where the engine does not count them. ``regions``: measured over
-    predicted step times under the latency model in force, by octave of batches.
+    is K by batch as now decided. ``requests`` is None where the engine does not count them.
+    ``regions``: measured over predicted step times under the latency model in force, by octave of batches.
     """
 
     engine_id: str
@@ -126,7 +135,7 @@ class PodView:
     ``kubectl rollout restart`` takes, for example ``deployment/chat``; ``controller`` is the pod's own owner, of any
     kind. ``refusal`` is the engine's answer (``code: message``) to the last document put to it, where it refused that
     document. ``cells`` are the step times that its engine has measured while serving, where a policy wants them (asked
-    for once a minute).
+    for once a minute). ``changed_seconds`` is since when it is terminating, or not Ready; None where it is neither.
     """
 
     namespace: str
@@ -142,6 +151,7 @@ class PodView:
     report: EngineReport | None = None
     unreachable: str | None = None
     refusal: str | None = None
+    changed_seconds: float | None = None
     controller: str | None = None
     cells: tuple[ServedCell, ...] = ()
 
@@ -176,7 +186,12 @@ class JobPhase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class JobView:
-    """One profiling Job. ``harvestable`` says that its pod left a result whose checksum holds."""
+    """One profiling Job. ``harvestable`` says that its pod left a result whose checksum holds.
+
+    ``waiting`` is why a running Job's pod does not run, in one sentence; empty where it does. ``node`` is where its pod
+    is or will be, where that is known; ``unchecked`` the permission for want of which nobody looked whether that
+    has room.
+    """
 
     namespace: str
     name: str
@@ -186,6 +201,19 @@ class JobView:
     failure: str = ""
     finished_seconds: float | None = None
     attempt: int = 1
+    waiting: str = ""
+    node: str | None = None
+    unchecked: str = ""
+    created_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobObstacle:
+    """Why the profiling Job of this name could not be created when it was tried last, and what to do."""
+
+    namespace: str
+    name: str
+    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,3 +228,4 @@ class FleetSnapshot:
     jobs: tuple[JobView, ...] = ()
     denied: tuple[str, ...] = field(default=())
     """Permissions the operator lacks, each as ``verb resource in namespace: consequence``."""
+    obstacles: tuple[JobObstacle, ...] = ()

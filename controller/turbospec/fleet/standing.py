@@ -81,6 +81,8 @@ def without_news(pod: PodView, report: EngineReport, profiling: ProfileStanding)
         message = f"keeps its last document. {profiling.message}"
         return EngineStanding(pod, controlled, profiling.reason, message, profiling.profile)
     message = "keeps its document until there is evidence for a table."
+    if profiling.reason is ProfileReason.PROVISIONAL and kind is DocumentKind.LOCAL:
+        message = "keeps the model of its own profile, which is gone: it is nearer than what would stand in."
     return EngineStanding(pod, controlled, "Controlled" if controlled else "Pending", message, profiling.profile)
 
 

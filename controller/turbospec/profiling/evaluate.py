@@ -1,8 +1,9 @@
 """From step records to a latency profile. Pure."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from statistics import fmean, median
+from statistics import fmean, median, pstdev
 
 from turbospec.control.latency import (
     FitCoefficients,
@@ -15,8 +16,10 @@ from turbospec.control.latency import (
     hold_out_error,
 )
 from turbospec.control.step import StepRecord
+from turbospec.profiling.accuracy import Accuracy, held_out
 from turbospec.profiling.grid import CellPlan
 from turbospec.profiling.measure import is_clean
+from turbospec.profiling.surface import Surface, build_surface
 
 OUTLIER_FACTOR = 1.5
 """Steps longer than this many times their cell's lower quartile were held up by something else (another process,
@@ -26,42 +29,84 @@ FEWEST_SAMPLES = 3
 """Steps below which a median says nothing."""
 
 
+LEAST_NOISE = 0.002
+"""Relative standard deviation of a step below which no real engine is known."""
+
+
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """What the run found out. ``hold_out_error`` is the median relative error of the fit on cells it has not seen."""
+    """What the run found out. ``hold_out_error`` is the median relative error of the fit on cells it has not seen.
+
+    ``accuracy`` judges the choice of K on points that were held out; None where too few can be.
+    """
 
     model: LatencyModel
     hold_out_error: float
+    accuracy: Accuracy | None
 
 
 class TooFewSamplesError(ValueError):
     """The run saw too few usable steps; the message says of what."""
 
 
-def evaluate(records: Mapping[CellPlan, Sequence[StepRecord]], draft_tokens: Sequence[int]) -> Profile:
-    """Cells, fit and hold-out error from all that was recorded in each cell of the plan.
+def evaluate(
+    records: Mapping[CellPlan, Sequence[StepRecord]], draft_tokens: Sequence[int], graph_sizes: Sequence[int] = ()
+) -> Profile:
+    """Cells, fit and hold-out errors from all that was recorded in each cell of the plan.
 
     The cell's time is the median over its clean steps, without outliers. A first fit over these medians then serves to
     scale each step from its own composition to its cell's (full drafts, mean context), and medians are taken again. A
     cell in which some K has fewer than three steps is left out whole, so that K are always compared at equal batch and
-    context. Raises TooFewSamplesError, or ImpossibleFitError or InvalidProfileError of ``turbospec.control.latency``.
+    context. Last, medians lose what neighbouring cells say is noise (``turbospec.profiling.surface``).
+    Raises TooFewSamplesError, or ImpossibleFitError or InvalidProfileError of ``turbospec.control.latency``.
     """
-    rough = [cell for plan, seen in records.items() for cell in _cells(plan, seen, draft_tokens, None)]
-    if not rough:
+    cells, noise = medians(records, draft_tokens)
+    if not cells:
         raise TooFewSamplesError(
             f"no cell has {FEWEST_SAMPLES} clean steps for each K of {', '.join(map(str, draft_tokens))}: "
             "the run was too short, or the drafter proposes almost nothing"
         )
-    scale = fit_latency([cell.sample() for cell in rough])
-    cells = [cell for plan, seen in records.items() for cell in _cells(plan, seen, draft_tokens, scale)]
-    medians = [replace(cell.sample(), weight=cell.samples) for cell in cells]
+    samples = [replace(cell.sample(), weight=cell.samples) for cell in cells]
     prefills = [sample for seen in records.values() for sample in _samples(seen) if sample.prefill_tokens]
-    fit = fit_latency([*medians, *prefills])
+    fit = fit_latency([*samples, *prefills])
     try:
-        error = hold_out_error(medians)
+        error = hold_out_error(samples)
     except ImpossibleFitError as reason:
         raise TooFewSamplesError(f"too few cells were measured to check the fit: {reason}") from reason
-    return Profile(build_latency_model(cells, fit), error)
+    surface = _surface(build_latency_model(cells, fit), noise, graph_sizes)
+    return Profile(build_latency_model(surface.smoothed(), fit), error, held_out(surface, fit))
+
+
+def survey(
+    records: Mapping[CellPlan, Sequence[StepRecord]], draft_tokens: Sequence[int], graph_sizes: Sequence[int] = ()
+) -> tuple[Surface, FitCoefficients]:
+    """What is known so far, and the fit behind it, from the cells alone: fast enough to be asked after every cell.
+
+    Raises as ``evaluate`` does.
+    """
+    cells, noise = medians(records, draft_tokens)
+    if not cells:
+        raise TooFewSamplesError("no cell is complete yet")
+    fit = fit_latency([replace(cell.sample(), weight=cell.samples) for cell in cells])
+    return _surface(build_latency_model(cells, fit), noise, graph_sizes), fit
+
+
+def medians(
+    records: Mapping[CellPlan, Sequence[StepRecord]], draft_tokens: Sequence[int]
+) -> tuple[list[MeasuredCell], float]:
+    """The complete cells, as ``evaluate`` says, and the relative standard deviation of one step in them."""
+    rough = [cell for plan, seen in records.items() for cell in _cells(plan, seen, draft_tokens, None)[0]]
+    if not rough:
+        return [], 0.0
+    scale = fit_latency([cell.sample() for cell in rough])
+    found = [_cells(plan, seen, draft_tokens, scale) for plan, seen in records.items()]
+    squares = sum(spread**2 * count for _, spreads in found for spread, count in spreads)
+    freedom = sum(count - 1 for _, spreads in found for _, count in spreads)
+    return [cell for cells, _ in found for cell in cells], max(LEAST_NOISE, math.sqrt(squares / max(freedom, 1)))
+
+
+def _surface(model: LatencyModel, noise: float, graph_sizes: Sequence[int]) -> Surface:
+    return build_surface(model.cells, model.refined(tuple(graph_sizes)), noise)
 
 
 def without_outliers(seconds: Sequence[float]) -> list[float]:
@@ -88,16 +133,16 @@ def _samples(records: Iterable[StepRecord]) -> list[StepSample]:
 
 def _cells(
     plan: CellPlan, records: Sequence[StepRecord], draft_tokens: Sequence[int], fit: FitCoefficients | None
-) -> list[MeasuredCell]:
-    """One cell per K at the plan's batch and the mean context seen; none where a K has too few steps.
+) -> tuple[list[MeasuredCell], list[tuple[float, int]]]:
+    """One cell per K at the plan's batch and the mean context seen, and the relative spread of each one's steps.
 
-    Without a fit the steps are taken as they are.
+    None where a K has too few steps. Without a fit the steps are taken as they are.
     """
     clean = {k: [record for record in records if is_clean(record, plan.batch, k)] for k in draft_tokens}
     if any(len(steps) < FEWEST_SAMPLES for steps in clean.values()):
-        return []
+        return [], []
     context = fmean(record.kv_tokens / plan.batch for steps in clean.values() for record in steps)
-    cells = []
+    cells, spreads = [], []
     for k, steps in clean.items():
         cell = MeasuredCell(plan.batch, round(context), k, prefill_tokens=0, seconds=1.0, samples=len(steps))
         seconds = [sample.seconds for sample in _samples(steps)]
@@ -106,4 +151,5 @@ def _cells(
             seconds = [sample.seconds * nominal / fit.seconds(sample) for sample in _samples(steps)]
         kept = without_outliers(seconds)
         cells.append(replace(cell, seconds=median(kept), samples=len(kept)))
-    return cells
+        spreads.append((pstdev(kept) / median(kept), len(kept)))
+    return cells, spreads

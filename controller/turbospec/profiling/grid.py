@@ -12,8 +12,9 @@ exactly some blocks would lose its last one (128 tokens on CPU) each time it is 
 LONGEST_CONTEXT = 8192
 """Prompts beyond this cost more prefill time than a five-minute run has; the fit carries on from there."""
 CONTEXT_RATIO = 8
-MOST_PREFILL_STEPS = 10
-"""Full prefill steps that a wave may take before it decodes; what costs more is left to the fit (minutes, on CPU)."""
+MOST_PREFILL_STEPS = 40
+"""Full prefill steps that a wave may take before it decodes: on a GPU enough for the KV cache of large batches, which
+the fit would extrapolate six times over. What takes too long on the engine at hand, the sweep leaves out itself."""
 OUTPUT_TOKENS = 192
 """Enough decoding for a round over all K in one wave, little enough that the context hardly grows."""
 UNMATCHED_TOKENS = 28
@@ -78,6 +79,19 @@ def plan_sweep(limits: SweepLimits) -> tuple[CellPlan, ...]:
         CellPlan(batch, prompt, output) for batch in _batches(limits) for prompt, output in _contexts(limits, batch)
     ]
     return tuple(cells[index] for index in farthest_first([(cell.batch, cell.prompt_tokens) for cell in cells]))
+
+
+def plan_between(limits: SweepLimits) -> tuple[CellPlan, ...]:
+    """Further cells, of the shortest context, for where those of ``plan_sweep`` leave doubt.
+
+    Between two powers of two, and the last batch that the largest captured graph holds, for each K.
+    """
+    planned = set(_batches(limits))
+    batches = {3 * 2**power for power in range(limits.max_num_seqs.bit_length())}
+    if limits.graph_sizes:
+        batches |= {max(limits.graph_sizes) // (k + 1) for k in draft_lengths(limits.allowed_draft_tokens)}
+    wanted = sorted(batch for batch in batches - planned if 1 <= batch <= limits.max_num_seqs)
+    return tuple(CellPlan(batch, *context) for batch in wanted for context in _contexts(limits, batch)[:1])
 
 
 def _batches(limits: SweepLimits) -> list[int]:

@@ -22,6 +22,7 @@ from turbospec.profiling.grid import (
     CellPlan,
     SweepLimits,
     draft_lengths,
+    plan_between,
     plan_sweep,
 )
 from turbospec.profiling.launch import API_KEY_VARIABLE, PARENT_VARIABLE, PORT_VARIABLE
@@ -91,7 +92,8 @@ def profile(settings: Settings, log: TerminationLog) -> ProfileResult:
     state = _state(control)
     if state.unsupported is not None:
         raise ProfilingError(f"this engine cannot be steered: {state.unsupported.message} ({state.unsupported.code})")
-    plans = _plans(state.limits)
+    limits = _limits(state.limits)
+    plans = _plans(limits)
     logger.info("vLLM serves; measuring %s for at most %.0f s", state.profile_key, settings.sweep_seconds)
     model = serving.model()
     corpus = grow_corpus(
@@ -101,10 +103,13 @@ def profile(settings: Settings, log: TerminationLog) -> ProfileResult:
     with LoadGenerator(settings.serving_port, settings.api_key) as load:
         meter = Meter(control, load, corpus, model, state.limits.max_num_seqs)
         ks = draft_lengths(state.limits.allowed_draft_tokens, settings.draft_tokens)
-        sweep = Sweep(meter, plans, ks, settings.sweep_seconds)
+        sweep = Sweep(
+            meter, plans, ks, settings.sweep_seconds, between=plan_between(limits), graph_sizes=limits.graph_sizes
+        )
         sweep.run()
     found = _found(sweep)
-    logger.info("measured: %s", sweep.coverage())
+    coverage = f"{sweep.coverage()}; {sweep.ended_by()}"
+    logger.info("measured: %s", coverage)
     document = from_model(found.model)
     return ProfileResult(
         identity=state.identity,
@@ -114,7 +119,7 @@ def profile(settings: Settings, log: TerminationLog) -> ProfileResult:
         kv_cache_tokens=state.limits.kv_cache_tokens,
         duration_seconds=round(time.monotonic() - started),
         runtime_version=turbospec.__version__,
-        coverage=sweep.coverage(),
+        coverage=coverage,
     )
 
 
@@ -145,18 +150,20 @@ def main() -> int:
     return 0
 
 
-def _plans(limits: EngineLimits) -> tuple[CellPlan, ...]:
-    plans = plan_sweep(
-        SweepLimits(
-            max_num_seqs=limits.max_num_seqs,
-            max_num_batched_tokens=limits.max_num_batched_tokens,
-            max_model_len=limits.max_model_len,
-            kv_cache_tokens=limits.kv_cache_tokens,
-            allowed_draft_tokens=tuple(limits.allowed_draft_tokens),
-            graph_sizes=tuple(limits.graph_sizes),
-            kv_block_tokens=limits.kv_block_tokens or DEFAULT_KV_BLOCK_TOKENS,
-        )
+def _limits(limits: EngineLimits) -> SweepLimits:
+    return SweepLimits(
+        max_num_seqs=limits.max_num_seqs,
+        max_num_batched_tokens=limits.max_num_batched_tokens,
+        max_model_len=limits.max_model_len,
+        kv_cache_tokens=limits.kv_cache_tokens,
+        allowed_draft_tokens=tuple(limits.allowed_draft_tokens),
+        graph_sizes=tuple(limits.graph_sizes),
+        kv_block_tokens=limits.kv_block_tokens or DEFAULT_KV_BLOCK_TOKENS,
     )
+
+
+def _plans(limits: SweepLimits) -> tuple[CellPlan, ...]:
+    plans = plan_sweep(limits)
     if not plans:
         raise ProfilingError(f"a KV cache of {limits.kv_cache_tokens} tokens holds no request worth measuring")
     return plans
@@ -165,7 +172,7 @@ def _plans(limits: EngineLimits) -> tuple[CellPlan, ...]:
 def _found(sweep: Sweep) -> Profile:
     """The evaluated sweep; where it saw too little, the error also says what vLLM refused."""
     try:
-        found = evaluate(sweep.records, sweep.draft_tokens)
+        found = evaluate(sweep.records, sweep.draft_tokens, sweep.graph_sizes)
     except TooFewSamplesError as error:
         refused = f"; vLLM last refused: {sweep.last_refusal}" if sweep.last_refusal else ""
         raise ProfilingError(f"{error}{refused}") from error

@@ -1,32 +1,38 @@
-"""The sweep over all cells, within its time: once over the whole range, then again where medians are least certain."""
+"""The sweep, within its time: coarse over the whole range first, then where the decision is least sure."""
 
 import logging
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from statistics import median, pstdev
 from typing import Protocol
 
+from turbospec.control.latency import ImpossibleFitError, InvalidProfileError
 from turbospec.control.step import StepRecord
-from turbospec.profiling.evaluate import FEWEST_SAMPLES, without_outliers
+from turbospec.profiling.accuracy import Accuracy, held_out
+from turbospec.profiling.choose import most_worth
+from turbospec.profiling.evaluate import FEWEST_SAMPLES, TooFewSamplesError, survey
 from turbospec.profiling.grid import CellPlan
-from turbospec.profiling.measure import CellError, is_clean
+from turbospec.profiling.measure import BLOCK_STEPS, SETTLING_STEPS, CellError, is_clean
+from turbospec.profiling.surface import Surface
 
 logger = logging.getLogger(__name__)
 
 ROUNDS_PER_VISIT = 2
 """One upwards and one downwards, so that each visit by itself is free of a first-order drift."""
-GOOD_ENOUGH = 0.01
-"""Standard error of a median, relative to it, below which another visit of its cell cannot change a decision."""
-MOST_VISITS = 4
+COARSE_CELLS = 8
+"""Cells spread over the whole range before what was measured chooses the next."""
+CHECK_EVERY = 4
+"""Visits between two looks at the error target; each takes as long as some steps."""
+MOST_VISITS = 12
 """Visits of one cell; what is still uncertain then is the machine, not the sample."""
-SLICE = 3.0
-"""A cell that has taken this many times its even share of the time left gets no second round."""
+SHARE = 0.1
+"""A visit that has taken this share of the time left gets no second round."""
+MOST_SHARE = 0.1
+"""A longer context whose prefill alone would take this share of the whole time is left to the fit."""
 FEWEST_CELLS = 4
 """Complete cells without which a run is wasted: it goes on for them after its time, at most as long again."""
 
-NAMED_BATCHES = 12
+NAMED_BATCHES = 8
 """Batches without a cell that are named; more would not be read, and the line must stay short."""
 
 
@@ -42,48 +48,57 @@ class CellMeter(Protocol):
 
 @dataclass(slots=True)
 class Sweep:
-    """Measures cells until all are certain or ``seconds`` are over. ``records`` holds what was seen, by cell."""
+    """Measures cells until the error target is reached, nothing is left to learn, or ``seconds`` are over.
+
+    ``between`` are cells that no coverage asks for, taken where those of ``plans`` leave doubt. ``records`` holds what
+    was seen, by cell; ``accuracy`` what the last look at held-out points found.
+    """
 
     meter: CellMeter
     plans: Sequence[CellPlan]
     draft_tokens: Sequence[int]
     seconds: float
     clock: Callable[[], float] = time.monotonic
+    between: Sequence[CellPlan] = ()
+    graph_sizes: tuple[int, ...] = ()
     records: dict[CellPlan, list[StepRecord]] = field(default_factory=dict, init=False)
     last_refusal: str | None = field(default=None, init=False)
+    accuracy: Accuracy | None = field(default=None, init=False)
     _visits: dict[CellPlan, int] = field(default_factory=dict, init=False)
+    _took: dict[CellPlan, float] = field(default_factory=dict, init=False)
     _started: float = field(default=0.0, init=False)
+    _prefill_rate: tuple[int, float] = field(default=(0, 0.0), init=False)
+    _next_check: int = field(default=0, init=False)
 
     def run(self) -> None:
         """EngineError where the engine hangs or is gone; a cell that vLLM refuses is logged and passed over."""
         self._started = self.clock()
-        for number, plan in enumerate(self.plans):
-            if self.clock() >= (self._deadline if len(self.complete()) >= FEWEST_CELLS else self._last):
-                logger.info("time is up after %d of %d cells", number, len(self.plans))
-                return
-            self._report(number, plan)
-            self._visit(plan, len(self.plans) - number)
-        logger.info("all %d cells measured in %.0f s", len(self.plans), self.clock() - self._started)
-        while self.clock() < self._deadline and (worst := self._least_certain()) is not None:
-            known, left = min(self._uncertainty(worst), 1.0), self._deadline - self.clock()
-            logger.info(
-                "again: batch %d, prompt %d tokens (medians known to %.1f%%), at most %.0f s left",
-                worst.batch, worst.prompt_tokens, 100 * known, left,
-            )  # fmt: skip
-            self._visit(worst, 1)
+        while (plan := self._next()) is not None:
+            self._report(plan)
+            self._visit(plan)
+        logger.info("%s after %.0f s", self.coverage(), self.clock() - self._started)
 
     def complete(self) -> list[CellPlan]:
         """Cells with enough clean steps of every K: those that a profile can hold."""
-        return [plan for plan in self.records if math.isfinite(self._uncertainty(plan))]
+        return [plan for plan, seen in self.records.items() if self._is_complete(plan, seen)]
 
     def coverage(self) -> str:
         """How many of the planned cells were measured, and the batches at which none was: one short line of ASCII."""
-        complete = self.complete()
+        complete = [plan for plan in self.complete() if plan in set(self.plans)]
         missing = sorted({plan.batch for plan in self.plans} - {plan.batch for plan in complete})
         shown = ", ".join(str(batch) for batch in missing[:NAMED_BATCHES])
         more = f" and {len(missing) - NAMED_BATCHES} more" if len(missing) > NAMED_BATCHES else ""
         said = f"{len(complete)} of {len(self.plans)} cells"
         return f"{said}, none at batch {shown}{more}" if missing else said
+
+    def ended_by(self) -> str:
+        """Why no more was measured, with the accuracy that was reached: one short line of ASCII."""
+        reached = self.accuracy is not None and self.accuracy.reached
+        reason = "error target" if reached else "time" if self.clock() >= self._deadline else "nothing left to measure"
+        return f"ended by {reason}" + (f" ({self.accuracy})" if self.accuracy else "")
+
+    def _is_complete(self, plan: CellPlan, seen: Sequence[StepRecord]) -> bool:
+        return all(sum(is_clean(record, plan.batch, k) for record in seen) >= FEWEST_SAMPLES for k in self.draft_tokens)
 
     @property
     def _deadline(self) -> float:
@@ -93,50 +108,75 @@ class Sweep:
     def _last(self) -> float:
         return self._started + 2 * self.seconds
 
-    def _visit(self, plan: CellPlan, cells_left: int) -> None:
+    def _visit(self, plan: CellPlan) -> None:
         now = self.clock()
-        slow = now + max(0.0, SLICE * (self._deadline - now) / cells_left)
-        self._visits[plan] = self._visits.get(plan, 0) + 1
+        slow = now + max(0.0, SHARE * (self._deadline - now))
+        turn = self._visits.get(plan, 0)
+        self._visits[plan] = turn + 1
+        # Where a visit is a single round, the next one goes the other way.
+        order = tuple(self.draft_tokens)[:: -1 if turn % 2 else 1]
         try:
-            seen = self.meter.measure(plan, self.draft_tokens, ROUNDS_PER_VISIT, slow=slow, last=self._last)
+            seen = self.meter.measure(plan, order, ROUNDS_PER_VISIT, slow=slow, last=self._last)
         except CellError as error:
             self.last_refusal = str(error)
             self._visits[plan] = MOST_VISITS
             logger.warning("batch %d, prompt %d tokens passed over: %s", plan.batch, plan.prompt_tokens, error)
             return
+        self._took[plan] = self.clock() - now
         self.records.setdefault(plan, []).extend(seen)
+        for record in seen:
+            if record.interval_seconds is not None and record.prefill_tokens > self._prefill_rate[0]:
+                self._prefill_rate = (record.prefill_tokens, record.interval_seconds / record.prefill_tokens)
 
-    def _least_certain(self) -> CellPlan | None:
-        """The cell to visit again; None where every median is certain enough or was tried often enough."""
-        open_plans = [plan for plan in self.plans if self._visits[plan] < MOST_VISITS]
-        worst = max(open_plans, key=self._uncertainty, default=None)
-        return worst if worst is not None and self._uncertainty(worst) > GOOD_ENOUGH else None
+    def _next(self) -> CellPlan | None:
+        """The cell to measure now; None where the run is over."""
+        complete = len(self.complete())
+        if self.clock() >= (self._deadline if complete >= FEWEST_CELLS else self._last):
+            return None
+        unseen = [plan for plan in self.plans if not self._visits.get(plan)]
+        unseen = [plan for plan in unseen if self._is_affordable(plan)]
+        if len(self._visits) < COARSE_CELLS and unseen:
+            return unseen[0]
+        open_plans = unseen or [
+            *(plan for plan in self.between if not self._visits.get(plan)),
+            *(plan for plan, visits in self._visits.items() if visits < MOST_VISITS),
+        ]
+        try:
+            surface, fit = survey(self.records, self.draft_tokens, self.graph_sizes)
+        except (TooFewSamplesError, ImpossibleFitError, InvalidProfileError):
+            return min(open_plans, key=lambda plan: self._visits.get(plan, 0), default=None)
+        visits = sum(self._visits.values())
+        if visits >= self._next_check:
+            self._next_check = visits + CHECK_EVERY
+            self.accuracy = held_out(surface, fit)
+            if self.accuracy is not None and self.accuracy.reached:
+                return None
+        costs = {plan: self._cost(plan, surface) for plan in open_plans}
+        left = self._deadline - self.clock()
+        costs = {plan: seconds for plan, seconds in costs.items() if seconds <= left or complete < FEWEST_CELLS}
+        return most_worth(surface, costs, self.draft_tokens, ROUNDS_PER_VISIT * BLOCK_STEPS)
 
-    def _uncertainty(self, plan: CellPlan) -> float:
-        """The largest relative standard error of the cell's medians over K."""
-        return max(relative_standard_error(self._seconds(plan, k)) for k in self.draft_tokens)
+    def _is_affordable(self, plan: CellPlan) -> bool:
+        """Always where no context is shorter: each batch needs one. Long ones wait until prefill has a known cost."""
+        if plan.prompt_tokens <= min(other.prompt_tokens for other in self.plans):
+            return True
+        return 0 < self._prefill_seconds(plan) <= MOST_SHARE * self.seconds
 
-    def _seconds(self, plan: CellPlan, k: int) -> list[float]:
-        seen = self.records.get(plan, ())
-        return [record.interval_seconds or 0.0 for record in seen if is_clean(record, plan.batch, k)]
+    def _prefill_seconds(self, plan: CellPlan) -> float:
+        return plan.batch * plan.prompt_tokens * self._prefill_rate[1]
 
-    def _report(self, number: int, plan: CellPlan) -> None:
+    def _cost(self, plan: CellPlan, surface: Surface) -> float:
+        """Seconds that a visit takes: what the last one took, else prefill and steps as predicted."""
+        if plan in self._took:
+            return max(self._took[plan], 1e-3)
+        steps, _ = surface.predict(plan.batch, plan.prompt_tokens, self.draft_tokens)
+        decoding = ROUNDS_PER_VISIT * (BLOCK_STEPS + SETTLING_STEPS + 1) * float(steps.sum())
+        return self._prefill_seconds(plan) + decoding
+
+    def _report(self, plan: CellPlan) -> None:
         elapsed = self.clock() - self._started
-        left = max(0.0, self._deadline - self.clock())
-        if number:
-            left = min(left, elapsed / number * (len(self.plans) - number))
         logger.info(
-            "%3d%% cell %d of %d: batch %d, prompt %d tokens, about %.0f s left",
-            100 * number // len(self.plans), number + 1, len(self.plans), plan.batch, plan.prompt_tokens, left,
+            "%3d%% visit %d: batch %d, prompt %d tokens, at most %.0f s left%s",
+            min(99, 100 * elapsed / self.seconds), sum(self._visits.values()) + 1, plan.batch, plan.prompt_tokens,
+            max(0.0, self.seconds - elapsed), f"; {self.accuracy}" if self.accuracy else "",
         )  # fmt: skip
-
-
-def relative_standard_error(values: Sequence[float]) -> float:
-    """Of the median of ``values`` without outliers, relative to it; infinite where there are too few.
-
-    1.2533 is the standard error of a median over that of a mean, for normally distributed values.
-    """
-    if len(values) < FEWEST_SAMPLES:
-        return math.inf
-    kept = without_outliers(values)
-    return 1.2533 * pstdev(kept) / math.sqrt(len(kept)) / median(kept)

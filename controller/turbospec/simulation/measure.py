@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from turbospec.control.latency import ImpossibleFitError, LatencyModel
 from turbospec.control.step import StepComposition, StepRecord
 from turbospec.profiling.evaluate import TooFewSamplesError, evaluate
-from turbospec.profiling.grid import CellPlan, SweepLimits, draft_lengths, plan_sweep
+from turbospec.profiling.grid import CellPlan, SweepLimits, draft_lengths, plan_between, plan_sweep
 from turbospec.profiling.measure import BLOCK_STEPS, MOST_STEPS_PER_BLOCK, SETTLING_STEPS, is_clean, is_pure_decode
 from turbospec.profiling.sweep import Sweep
 from turbospec.simulation.engine import SimulatedEngine
@@ -52,9 +52,17 @@ def _profile(spec: EngineFile, seed: int, seconds: float) -> Measured:
         graph_sizes=tuple(spec.graph.padded_to) if spec.graph else (),
     )
     meter = SimulatedMeter(spec.model_copy(update={"drift": []}), seed)
-    sweep = Sweep(meter, plan_sweep(limits), draft_lengths(draft_tokens), seconds, clock=lambda: meter.now)
+    sweep = Sweep(
+        meter,
+        plan_sweep(limits),
+        draft_lengths(draft_tokens),
+        seconds,
+        clock=lambda: meter.now,
+        between=plan_between(limits),
+        graph_sizes=limits.graph_sizes,
+    )
     sweep.run()
-    found = evaluate(sweep.records, sweep.draft_tokens)
+    found = evaluate(sweep.records, sweep.draft_tokens, sweep.graph_sizes)
     model = replace(found.model, graph_sizes=limits.graph_sizes)
     return Measured(model, found.hold_out_error, meter.now)
 

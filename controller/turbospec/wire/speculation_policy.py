@@ -9,6 +9,7 @@ from turbospec.wire.cel import rules
 from turbospec.wire.conditions import Condition
 from turbospec.wire.duration import Duration
 from turbospec.wire.objective import ObjectiveDocument
+from turbospec.wire.profiling_job import ProfilingJobSpec
 
 LADDER = [0, 1, 3, 7]
 """Default K: widths 1, 2, 4, 8 leave no gap between captured CUDA graphs on vLLM's model runner V2."""
@@ -130,6 +131,26 @@ class ProfilingSpec(WireModel):
             description="Age at which a profile is measured again while it stays in use, for example 30d; counted from "
             "its provenance.measuredAt, else from its creation. Default: never. With source Existing it has no effect."
         ),
+    ] = None
+    capacity: Annotated[
+        Literal["ExistingNodes", "MayProvision"],
+        Field(
+            description="ExistingNodes: a Job is created only for a named node that has room for it, so that no "
+            "autoscaler adds one. MayProvision: a node of the same instance type may be added for it.",
+        ),
+    ] = "ExistingNodes"
+    max_concurrent_nodes: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=64,
+            description="How many nodes may measure at the same time, over all namespaces, for a Job of this policy to "
+            "start.",
+        ),
+    ] = 1
+    job: Annotated[
+        ProfilingJobSpec | None,
+        Field(description="What differs in the Job's pod from the serving pod that it copies."),
     ] = None
 
 
