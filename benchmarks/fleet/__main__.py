@@ -81,6 +81,7 @@ def _write_document(parts: Sequence[Part], rows: Sequence[dict[str, Any]], names
         seeds = max((len(found) for found in judged.values()), default=0)
         lines += ["", f"`{name}`, {seeds} seeds:", "", *verdict.table(rows, name)]
     frontier.draw(rows, names, PICTURE)
+    lines += ["", "![Misses against replica-hours, from the targets that tuning tried](images/fleet-frontier.png)"]
     write_between("fleet results", lines)
 
 
