@@ -37,6 +37,10 @@ e2e: setup ## Only the end-to-end test of the slice, on a local cluster with rea
 bench-control: setup ## Judge the engine loop in the simulator, six lines against their targets (QUICK=1: a sample in three minutes)
 	$(PY) -m benchmarks.control $(if $(QUICK),--quick,--document)
 
+.PHONY: bench-fleet
+bench-fleet: setup ## Judge fleets under an autoscaler in the simulator, replica-hours against plain and an oracle fleet (QUICK=1: a sample)
+	$(PY) -m benchmarks.fleet $(if $(QUICK),--quick,--document)
+
 .PHONY: bench-engine
 bench-engine: setup ## Host time of the engine hooks (real vLLM), the state of 1,000 stand-ins, a sample of the closed loop
 	$(PY) -m e2e.vllm.install

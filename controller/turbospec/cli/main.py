@@ -11,6 +11,7 @@ from turbospec.cli.fleet.status import status
 from turbospec.cli.profile.commands import profile
 from turbospec.cli.sim import sim
 from turbospec.cli.simulate import simulate
+from turbospec.cli.simulate_fleet import simulate_fleet
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -22,7 +23,7 @@ def main() -> None:
     """
 
 
-for command in (status, explain, diagnose, pause, resume, profile, simulate, sim, completion):
+for command in (status, explain, diagnose, pause, resume, profile, simulate, simulate_fleet, sim, completion):
     main.add_command(command)
 
 if __name__ == "__main__":

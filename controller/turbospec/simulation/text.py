@@ -54,7 +54,10 @@ class TextBank:
 
     def text(self, phase: int, spec: PhaseSpec, request: int) -> Text:
         """The text of a phase's request, by its number: its predictability is drawn from (seed, number)."""
-        level = scramble(self._seed, request, 2) % LEVELS if spec.acceptance_spread else 0
+        return self.level(phase, spec, scramble(self._seed, request, 2) % LEVELS if spec.acceptance_spread else 0)
+
+    def level(self, phase: int, spec: PhaseSpec, level: int) -> Text:
+        """The text of a phase's requests of one predictability, 0..LEVELS - 1 from the least to the most."""
         found = self._texts.get((phase, level))
         if found is None:
             found = self._texts[phase, level] = self._write(spec, level)

@@ -77,7 +77,8 @@ class Workload:
             self.starts.append(now)
             seconds = phase.seconds
             if phase.trace is not None:
-                rows = self._read_trace(number, phase)
+                name = f"{self.path}: phases[{number}].trace"
+                rows = read_trace(self.path.parent / phase.trace, name, phase.speed or 1.0)
                 seconds = seconds or math.nextafter(rows[-1].at, math.inf)
                 self._traces[number] = [row for row in rows if row.at < seconds]
                 longest = max(longest, *(row.output_tokens for row in rows))
@@ -122,7 +123,8 @@ class Workload:
             return []
         spec = self.spec.phases[phase]
         if spec.trace is not None:
-            self._open = (Arrival(now + row.at, row.number, *_lengths(row)) for row in self._traces[phase])
+            before = (phase + 1) << 48
+            self._open = (Arrival(now + row.at, before | row.number, *_lengths(row)) for row in self._traces[phase])
         elif spec.poisson_per_second is not None:
             self._open = self._poisson(phase, spec, now)
         self._next = next(self._open, None)
@@ -158,26 +160,30 @@ class Workload:
         p, o = (1.0 + spread * (2.0 * uniform(self.seed, number, purpose) - 1.0) for purpose in (4, 5))
         return max(1, round(prompt * p)), max(1, round(output * o))
 
-    def _read_trace(self, phase: int, spec: PhaseSpec) -> list[Arrival]:
-        path, field_name = self.path.parent / (spec.trace or ""), f"{self.path}: phases[{phase}].trace"
+
+def read_trace(path: Path, name: str, speed: float = 1.0) -> list[Arrival]:
+    """The rows of a trace, by time, the first at 0; times divided by ``speed``, numbered by line.
+
+    ScenarioError, beginning with ``name`` (file and field), where it cannot be used.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ScenarioError(f"{name}: {path} cannot be read: {error}") from error
+    if not rows or any(column not in rows[0] for column in TRACE_COLUMNS):
+        raise ScenarioError(f"{name}: {path} must have rows and the columns {', '.join(TRACE_COLUMNS)}")
+    arrivals: list[Arrival] = []
+    for line, row in enumerate(rows, 2):
         try:
-            with path.open(newline="", encoding="utf-8") as file:
-                rows = list(csv.DictReader(file))
-        except (OSError, UnicodeDecodeError) as error:
-            raise ScenarioError(f"{field_name}: {path} cannot be read: {error}") from error
-        if not rows or any(column not in rows[0] for column in TRACE_COLUMNS):
-            raise ScenarioError(f"{field_name}: {path} must have rows and the columns {', '.join(TRACE_COLUMNS)}")
-        arrivals: list[Arrival] = []
-        for line, row in enumerate(rows, 2):
-            try:
-                at = datetime.fromisoformat(row["TIMESTAMP"][:26]).replace(tzinfo=UTC).timestamp() / (spec.speed or 1.0)
-                prompt, output = int(row["ContextTokens"]), int(row["GeneratedTokens"])
-            except (ValueError, TypeError) as error:
-                raise ScenarioError(f"{field_name}: {path} line {line}: {error}") from error
-            arrivals.append(Arrival(at, (phase + 1) << 48 | line, max(1, prompt), max(1, output)))
-        arrivals.sort(key=lambda row: (row.at, row.number))
-        first = arrivals[0].at
-        return [Arrival(row.at - first, row.number, row.prompt_tokens, row.output_tokens) for row in arrivals]
+            at = datetime.fromisoformat(row["TIMESTAMP"][:26]).replace(tzinfo=UTC).timestamp() / speed
+            prompt, output = int(row["ContextTokens"]), int(row["GeneratedTokens"])
+        except (ValueError, TypeError) as error:
+            raise ScenarioError(f"{name}: {path} line {line}: {error}") from error
+        arrivals.append(Arrival(at, line, max(1, prompt), max(1, output)))
+    arrivals.sort(key=lambda row: (row.at, row.number))
+    first = arrivals[0].at
+    return [Arrival(row.at - first, row.number, row.prompt_tokens, row.output_tokens) for row in arrivals]
 
 
 def _lengths(row: Arrival) -> tuple[int, int]:

@@ -1,0 +1,1 @@
+"""Judges a fleet under a HorizontalPodAutoscaler, against the targets of docs/benchmarks.md."""

@@ -1,0 +1,1 @@
+"""A fleet of simulated engines behind a load balancer and a HorizontalPodAutoscaler."""

@@ -1,0 +1,168 @@
+"""What a fleet can be run as: without a drafter, at a fixed K, by the engine loop, the fleet loop or an oracle."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cache, lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from turbospec.control.acceptance import PositionEstimate
+from turbospec.control.latency import LatencyModel
+from turbospec.simulation.files import EngineFile, ScenarioError
+from turbospec.simulation.fleet.arrivals import Day, draw
+from turbospec.simulation.fleet.engines import BestK, Fixed, as_plain, effort
+from turbospec.simulation.fleet.files import FleetScenario, FleetScenarioFile
+from turbospec.simulation.fleet.load_signal import LoadRatio, of_loops, of_text
+from turbospec.simulation.fleet.loops import LoopBrain, objective_of
+from turbospec.simulation.fleet.operator import FleetOperator
+from turbospec.simulation.fleet.replica import Brain
+from turbospec.simulation.measure import profile
+from turbospec.simulation.text import Floats
+
+NAMES = "plain, off, static:K, loop, turbospec, oracle"
+PLAN_SECONDS = 5.0
+"""How finely an oracle fleet is planned."""
+PLAN_WINDOW_SECONDS = 15.0
+"""Work is taken as the mean over this: shorter bursts are what queues are for."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Replicas of an oracle fleet: the fewest that hold what is coming, known beforehand, start-up delay included."""
+
+    work: Floats
+    """Engine seconds that arrive per second, by PLAN_SECONDS from ``begins`` on."""
+    begins: float
+    delay: float
+
+    def replicas(self, now: float, target: float) -> int:
+        """So many replicas that none has more than ``target`` engine seconds of work a second, until a pod that is
+        created now would be Ready: one that is needed again by then is not worth ending."""
+        first = max(0, int((now - self.begins) / PLAN_SECONDS))
+        coming = self.work[first : first + int(self.delay / PLAN_SECONDS) + 2]
+        return int(np.ceil(coming.max() / target)) if len(coming) else 1
+
+
+@dataclass
+class Arm:
+    """One arm of one seed. ``signal`` and ``operator`` belong to this run alone."""
+
+    name: str
+    spec: EngineFile
+    day: Day
+    brain: Callable[[int], Brain]
+    """A new pod's, by its number."""
+    signal: LoadRatio | None = None
+    operator: FleetOperator | None = None
+    plan: Plan | None = None
+    brains: list[LoopBrain] = field(default_factory=list)
+    """All engine loops of the run, those of pods that are gone too."""
+    there: list[LoopBrain] = field(default_factory=list)
+    """Those of the ready pods."""
+
+
+def arm_named(name: str, scenario: FleetScenario, seed: int) -> Arm:
+    """The arm of this name. ScenarioError for names and engines that cannot be used."""
+    spec = scenario.spec.engine
+    kind, _, argument = name.partition(":")
+    if name == "plain":
+        engine = as_plain(scenario)
+        return _fixed(name, scenario, engine, drawn(_with(scenario, engine), seed), 0)
+    day = drawn(scenario, seed)
+    if name == "off":
+        return _fixed(name, scenario, spec, day, 0)
+    if kind == "static" and argument.isdecimal():
+        if int(argument) not in spec.allowed:
+            raise ScenarioError(f"arm {name}: the engine allows only K of {list(spec.allowed)}")
+        return _fixed(name, scenario, spec, day, int(argument))
+    if name in {"loop", "turbospec"}:
+        return _looped(name, scenario, day, seed)
+    if name == "oracle":
+        return _oracle(scenario, seed)
+    raise ScenarioError(f"unknown arm {name!r}: use {NAMES}")
+
+
+@cache
+def _profile(engine: str) -> LatencyModel:
+    return profile(EngineFile.model_validate_json(engine), 0).model
+
+
+@lru_cache(maxsize=4)
+def _day(scenario: str, path: Path, seed: int) -> Day:
+    return draw(FleetScenario(FleetScenarioFile.model_validate_json(scenario), path), seed)
+
+
+def drawn(scenario: FleetScenario, seed: int) -> Day:
+    """The day of a seed; arms that follow each other share it."""
+    return _day(scenario.spec.model_dump_json(by_alias=True, exclude_none=True), scenario.path, seed)
+
+
+def latency_of(spec: EngineFile) -> LatencyModel:
+    """What the product's own grid and fit say of this engine, measured once in a process.
+
+    A profile compares draft lengths; of an engine without a drafter only what it says of K = 0 is used.
+    """
+    if len(spec.allowed) == 1:
+        spec = spec.model_copy(update={"allowed_draft_tokens": [0, 1]})
+    return _profile(spec.model_dump_json(by_alias=True, exclude_none=True))
+
+
+def _with(scenario: FleetScenario, engine: EngineFile) -> FleetScenario:
+    return replace(scenario, spec=scenario.spec.model_copy(update={"engine": engine}))
+
+
+def _fixed(name: str, scenario: FleetScenario, spec: EngineFile, day: Day, k: int) -> Arm:
+    def estimates() -> tuple[PositionEstimate, ...]:
+        return of_text(day.texts, 0)
+
+    signal = LoadRatio(spec, latency_of(spec), (k,), objective_of(scenario.spec.objective), estimates)
+    return Arm(name, spec, day, lambda _: Fixed(k), signal)
+
+
+def _looped(name: str, scenario: FleetScenario, day: Day, seed: int) -> Arm:
+    spec, objective = scenario.spec.engine, objective_of(scenario.spec.objective)
+    latency = latency_of(spec)
+
+    def brain(number: int) -> LoopBrain:
+        made = LoopBrain(spec, seed * 1000 + number, None, objective)
+        arm.brains.append(made)
+        return made
+
+    arm = Arm(name, spec, day, brain)
+    arm.signal = LoadRatio(spec, latency, spec.allowed, objective, of_loops(lambda: arm.there))
+    if name == "turbospec":
+        arm.operator = FleetOperator(latency, spec.allowed, objective)
+    return arm
+
+
+def _oracle(scenario: FleetScenario, seed: int) -> Arm:
+    """With the drafter or without, whichever needs less."""
+    spec, day = scenario.spec.engine, drawn(scenario, seed)
+    needs = effort(spec, day, scenario.spec.objective)
+    total = float(needs.of(day.prompt, day.output).sum())
+    if spec.plain is not None:
+        plain = as_plain(scenario)
+        other = drawn(_with(scenario, plain), seed)
+        others = effort(plain, other, scenario.spec.objective)
+        if float(others.of(other.prompt, other.output).sum()) < total:
+            spec, day, needs = plain, other, others
+    best = BestK(spec, day, part_ends(scenario, day))
+    return Arm("oracle", spec, day, lambda _: best, plan=_plan(scenario, day, needs.of(day.prompt, day.output)))
+
+
+def part_ends(scenario: FleetScenario, day: Day) -> list[float]:
+    """When each part of the load ends."""
+    ends, now = [], 0.0
+    for part in scenario.spec.load:
+        now += part.seconds or day.end - now
+        ends.append(now)
+    return ends
+
+
+def _plan(scenario: FleetScenario, day: Day, work: Floats) -> Plan:
+    bins = int(np.ceil((day.end - day.begins) / PLAN_SECONDS)) + 1
+    sums = np.bincount(((day.at - day.begins) / PLAN_SECONDS).astype(int), work, bins) / PLAN_SECONDS
+    width = round(PLAN_WINDOW_SECONDS / PLAN_SECONDS)
+    mean = np.convolve(sums, np.full(width, 1.0 / width), mode="same")
+    return Plan(np.asarray(mean, dtype=np.float64), day.begins, scenario.spec.startup.seconds)

@@ -1,0 +1,107 @@
+"""``turbospec_offered_load_ratio`` of a simulated fleet, from what its engines could report."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from turbospec.control.acceptance import PositionEstimate
+from turbospec.control.latency import LatencyModel
+from turbospec.control.objective import Objective
+from turbospec.fleet.capacity import Attainable, Capability, attainable, load_signal
+from turbospec.fleet.demand import DemandMemory, RequestCounts, demand, lengths, observe
+from turbospec.simulation.files import EngineFile
+from turbospec.simulation.fleet.arrivals import Texts
+from turbospec.simulation.fleet.loops import LoopBrain
+from turbospec.simulation.text import LEVELS
+
+Estimates = Callable[[], tuple[PositionEstimate, ...]]
+SAME_ACCEPTANCE = 0.002
+"""Estimates this close have the same capacity: it is worked out anew only when they have moved."""
+SAME_LENGTH = 0.01
+TEXT_SAMPLES = 1e4
+"""Counters of vLLM hold thousands of drafts."""
+
+
+class LoadRatio:
+    """Keeps the demand, and works the ratio out from the latency model, the estimates and the number of ready pods."""
+
+    def __init__(
+        self,
+        spec: EngineFile,
+        latency: LatencyModel,
+        draft_tokens: Sequence[int],
+        objective: Objective,
+        estimates: Estimates,
+    ) -> None:
+        self._spec, self._latency, self._objective = spec, latency, objective
+        self._draft_tokens, self._estimates = tuple(draft_tokens), estimates
+        self._memory = DemandMemory()
+        self._waiting = 0.0
+        self._ready = 0
+        self._known: tuple[tuple[float, ...], Attainable | None] | None = None
+
+    def observe(self, happened: RequestCounts, seconds: float, *, waiting: float, ready: int) -> None:
+        """What all engines counted within this time; how many requests wait, and how many pods are Ready now."""
+        self._memory = observe(self._memory, happened, seconds)
+        self._waiting, self._ready = waiting, ready
+
+    def value(self) -> float | None:
+        """The ratio; None while rates, lengths or acceptance are not known, and without a ready pod."""
+        offered, size = demand(self._memory, self._waiting), lengths(self._memory)
+        if offered is None or size is None or not self._ready:
+            return None
+        estimates = self._estimates()
+        place = (
+            *(round((e.acceptance or 0.0) / SAME_ACCEPTANCE) for e in estimates),
+            *(round(np.log(max(n, 1.0)) / SAME_LENGTH) for n in (size.prompt_tokens, size.output_tokens)),
+        )
+        if self._known is None or self._known[0] != place:
+            engine = Capability(
+                latency=self._latency,
+                estimates=estimates,
+                draft_tokens=self._draft_tokens,
+                max_num_seqs=self._spec.max_num_seqs,
+                max_num_batched_tokens=self._spec.max_num_batched_tokens,
+                kv_cache_tokens=self._spec.kv_cache_tokens,
+                graph_sizes=tuple(self._spec.graph.padded_to) if self._spec.graph else (),
+                objective=self._objective,
+            )
+            self._known = (place, attainable(engine, size))
+        rates = self._known[1]
+        found = None if rates is None else load_signal(offered, size, [rates] * self._ready)
+        return None if found is None else found.ratio
+
+
+def of_text(texts: Texts, part: int) -> tuple[PositionEstimate, ...]:
+    """What vLLM's own counters say of an engine with a fixed K, to whoever reads them: the text of this part."""
+    rows = slice(part * LEVELS, (part + 1) * LEVELS)
+    reach, longer = texts.reach[rows].mean(axis=0), texts.longer[rows].mean(axis=0)
+    # Accepted beyond j, had every request a draft token at each position.
+    deep = np.minimum(reach / np.maximum(longer, 1e-9), 1.0)
+    acceptance = deep / np.maximum(np.concatenate([[1.0], deep[:-1]]), 1e-9)
+    return tuple(
+        PositionEstimate(min(1.0, a), y, TEXT_SAMPLES)
+        for a, y in zip(acceptance.tolist(), longer.tolist(), strict=True)
+    )
+
+
+def of_loops(brains: Callable[[], Sequence[LoopBrain]]) -> Estimates:
+    """The mean over engines, each weighted by what it has seen lately, up to 200 drafts."""
+
+    def estimates() -> tuple[PositionEstimate, ...]:
+        known = [(one, min(one[0].samples, 200.0)) for one in (b.estimates() for b in brains()) if one[0].samples > 0]
+        if not known:
+            return ()
+        found = []
+        for column in zip(*(one for one, _ in known), strict=True):
+            weighted = [(e, w) for e, (_, w) in zip(column, known, strict=True) if e.acceptance is not None]
+            if not weighted:
+                break
+            total = sum(w for _, w in weighted)
+            acceptance = sum((e.acceptance or 0.0) * w for e, w in weighted) / total
+            yields = [(e.draft_yield, w) for e, w in weighted if e.draft_yield is not None]
+            share = sum(y * w for y, w in yields) / sum(w for _, w in yields) if yields else None
+            found.append(PositionEstimate(acceptance, share, total))
+        return tuple(found)
+
+    return estimates

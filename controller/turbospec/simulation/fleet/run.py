@@ -1,0 +1,258 @@
+"""One day of one arm: arrivals, a load balancer, pods that come and go, and the autoscaler."""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from turbospec.fleet.demand import RequestCounts
+from turbospec.simulation.fleet.arms import PLAN_SECONDS, Arm
+from turbospec.simulation.fleet.balancer import Balancer
+from turbospec.simulation.fleet.files import FleetScenario, MetricName
+from turbospec.simulation.fleet.hpa import SYNC_SECONDS, Autoscaler, ObservedPod
+from turbospec.simulation.fleet.loops import LoopBrain
+from turbospec.simulation.fleet.metrics import Backlog, Telemetry
+from turbospec.simulation.fleet.pods import Phase, Pod, victims
+from turbospec.simulation.fleet.replica import Brain, Replica
+from turbospec.simulation.fleet.results import FleetRun, Moment
+from turbospec.simulation.fleet.serving import MACRO_SECONDS, Serving
+
+ROUND_SECONDS = 5.0
+"""How often the operator observes; in production every 2 s."""
+LONGEST_DRAIN = 1800.0
+"""After the day its last requests are followed for so long; what is not done then is a miss."""
+SPARE_SLOTS = 2
+"""Times the most replicas: pods that end hold their slots beside those that take their place."""
+
+Progress = Callable[[float], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Scaling:
+    """What the autoscaler reads, and its target. An oracle fleet has only a target: work per replica."""
+
+    metric: MetricName
+    target: float
+
+
+@dataclass
+class FleetSimulation:
+    """A fleet; ``run`` goes through the day."""
+
+    scenario: FleetScenario
+    arm: Arm
+    scaling: Scaling
+    seed: int = 0
+    progress: Progress | None = None
+    keep_moments: bool = False
+    pods: list[Pod] = field(default_factory=list, init=False)
+    """Those that are there, in the order of their creation."""
+    gateway: deque[int] = field(default_factory=deque, init=False)
+    """Requests that no ready pod could take."""
+    serving: Serving = field(init=False)
+    _all: list[Pod] = field(default_factory=list, init=False)
+    _brains: dict[Pod, Brain] = field(default_factory=dict, init=False)
+    _replicas: int = field(default=0, init=False)
+    _moments: list[Moment] = field(default_factory=list, init=False)
+    _events: int = field(default=0, init=False)
+    _arrived: int = field(default=0, init=False)
+    _counted: RequestCounts = field(default_factory=lambda: RequestCounts(0, 0, 0, 0, 0, 0), init=False)
+    _finished: int = field(default=0, init=False)
+    _output: int = field(default=0, init=False)
+    _k_seconds: float = field(default=0.0, init=False)
+    _pod_seconds: float = field(default=0.0, init=False)
+
+    def __post_init__(self) -> None:
+        spec = self.scenario.spec
+        slots = SPARE_SLOTS * spec.autoscaler.max_replicas + SPARE_SLOTS
+        self._free = list(range(slots))[::-1]
+        self.serving = Serving(self.arm.spec, self.arm.day, self.seed, slots=slots)
+        self._autoscaler = Autoscaler(spec.autoscaler.bounds)
+        self._balancer = Balancer(spec.load_balancer)
+        self._telemetry = Telemetry(self.arm.spec.kv_cache_tokens, self.arm.signal)
+
+    def run(self) -> FleetRun:
+        """The whole day, and its last requests to their end."""
+        day, spec = self.arm.day, self.scenario.spec
+        self._scale_to(spec.autoscaler.initial_replicas, day.begins - spec.startup.seconds)
+        self._events = 0
+        tick, ticks = 0, round((day.end - day.begins) / MACRO_SECONDS)
+        drained = ticks + round(LONGEST_DRAIN / MACRO_SECONDS)
+        while tick < ticks or (self.requests_there and tick < drained):
+            now = day.begins + tick * MACRO_SECONDS
+            self._live(now)
+            if tick < ticks:
+                self._control(tick, now)
+            self._arrive(now + MACRO_SECONDS, open_=tick < ticks)
+            self._serve(now)
+            tick += 1
+            if self.progress is not None and tick % 200 == 0:
+                self.progress(min(1.0, tick / ticks))
+        return FleetRun.of(
+            self.scenario,
+            self.arm,
+            seed=self.seed,
+            metric=self.scaling.metric,
+            target=self.scaling.target,
+            serving=self.serving,
+            pods=self._all,
+            scale_events=self._events,
+            mean_draft_tokens=self._k_seconds / max(self._pod_seconds, 1e-9),
+            moments=self._moments,
+        )
+
+    @property
+    def requests_there(self) -> int:
+        """Waiting and in work, wherever."""
+        return len(self.gateway) + sum(replica.requests_there for replica in self.serving.replicas.values())
+
+    @property
+    def arrived(self) -> int:
+        """Requests that have come so far."""
+        return self._arrived
+
+    def _control(self, tick: int, now: float) -> None:
+        def due(seconds: float) -> bool:
+            return tick % round(seconds / MACRO_SECONDS) == 0
+
+        if due(ROUND_SECONDS):
+            self._observe()
+            if self.arm.operator is not None:
+                steered = {pod: brain for pod in self.pods if isinstance(brain := self._brains.get(pod), LoopBrain)}
+                self.arm.operator.round(now, steered, self.serving.replicas)
+        if self.arm.plan is not None:
+            if due(PLAN_SECONDS):
+                bounds = self.scenario.spec.autoscaler.bounds
+                wanted = self.arm.plan.replicas(now, self.scaling.target)
+                self._scale_to(min(max(wanted, bounds.min_replicas), bounds.max_replicas), now)
+        elif due(SYNC_SECONDS) and tick:
+            self._sync(now)
+        if self.keep_moments and due(SYNC_SECONDS):
+            self._note(now)
+
+    def _sync(self, now: float) -> None:
+        observed = [self._observed(pod, now) for pod in self.pods]
+        scaling = self.scaling
+        readings = self._telemetry.read(
+            scaling.metric, scaling.target, self._backlog(), float(self.arm.spec.max_num_batched_tokens)
+        )
+        self._scale_to(self._autoscaler.decide(now, self._replicas, observed, readings), now)
+
+    def _observed(self, pod: Pod, now: float) -> ObservedPod:
+        phase = pod.phase(now)
+        return ObservedPod(pod.name, phase is Phase.PENDING, phase is Phase.READY, phase is Phase.TERMINATING)
+
+    def _scale_to(self, replicas: int, now: float) -> None:
+        if replicas == self._replicas:
+            return
+        if now >= 0.0:
+            self._events += 1
+        for _ in range(replicas - self._replicas):
+            pod = Pod(len(self._all), self._free.pop(), now, self.scenario.spec.startup)
+            self._all.append(pod)
+            self.pods.append(pod)
+        for pod in victims(self.pods, max(0, self._replicas - replicas), now):
+            pod.terminated = now
+        self._replicas = replicas
+
+    def _live(self, now: float) -> None:
+        """Pods that warm up get their engine loops, ready ones their engines; those that have ended go."""
+        arm, grace = self.arm, self.scenario.spec.termination_grace_seconds
+        for pod in list(self.pods):
+            phase = pod.phase(now)
+            replica = self.serving.replicas.get(pod.slot)
+            if phase is Phase.TERMINATING and pod.terminated is not None:
+                if replica is None or not replica.requests_there or now - pod.terminated >= grace:
+                    if replica is not None:
+                        self.gateway.extendleft(reversed(self.serving.stop(pod.slot)))
+                    pod.gone = now
+                    self.pods.remove(pod)
+                    self._brains.pop(pod, None)
+                    self._free.append(pod.slot)
+                continue
+            if phase in {Phase.WARMING, Phase.READY} and pod not in self._brains:
+                self._brains[pod] = arm.brain(pod.number)
+            if phase is Phase.READY and replica is None:
+                self.serving.start(pod.slot, self._brains[pod], now)
+        arm.there[:] = [
+            brain
+            for pod, brain in self._brains.items()
+            if isinstance(brain, LoopBrain) and pod.phase(now) is Phase.READY
+        ]
+
+    def _arrive(self, until: float, *, open_: bool) -> None:
+        if open_:
+            following = int(np.searchsorted(self.arm.day.at, until))
+            self.gateway.extend(range(self._arrived, following))
+            self._arrived = following
+        ready = self._ready(until - MACRO_SECONDS)
+        if ready:
+            self._balancer.spread(self.gateway, ready)
+
+    def _ready(self, now: float) -> list[Replica]:
+        return [self.serving.replicas[pod.slot] for pod in self.pods if pod.phase(now) is Phase.READY]
+
+    def _serve(self, now: float) -> None:
+        ended = self.serving.tick(now, now + MACRO_SECONDS)
+        self._finished += len(ended)
+        self._output += int(self.arm.day.output[ended].sum()) if ended else 0
+        ready = {pod.name: self.serving.replicas[pod.slot] for pod in self.pods if pod.phase(now) is Phase.READY}
+        self._telemetry.tick(ready)
+        if now >= 0.0:
+            for replica in ready.values():
+                if replica.running:
+                    self._k_seconds += sum(replica.draft_tokens) / len(replica.draft_tokens)
+                    self._pod_seconds += 1.0
+
+    def _observe(self) -> None:
+        """What all engines have counted, for the load signal."""
+        signal = self.arm.signal
+        if signal is None:
+            return
+        replicas = self._ready_now()
+        waiting = sum(len(replica.waiting) for replica in self.serving.replicas.values()) + len(self.gateway)
+        begun = self._arrived - waiting
+        prompts = int(self.arm.day.prompt[:begun].sum())
+        now = RequestCounts(self._arrived, begun, prompts, prompts, self._finished, self._output)
+        before, self._counted = self._counted, now
+        happened = RequestCounts(
+            now.arrived - before.arrived,
+            max(0, now.admitted - before.admitted),
+            max(0, now.prompt_tokens - before.prompt_tokens),
+            max(0, now.prefill_tokens - before.prefill_tokens),
+            now.finished - before.finished,
+            now.output_tokens - before.output_tokens,
+        )
+        signal.observe(happened, ROUND_SECONDS, waiting=float(waiting), ready=replicas)
+
+    def _ready_now(self) -> int:
+        return sum(pod.terminated is None and pod.slot in self.serving.replicas for pod in self.pods)
+
+    def _backlog(self) -> Backlog:
+        """As a gateway counts it: prompts that are not computed, outputs of mean length that are not there yet."""
+        prefill = float(sum(self.arm.day.prompt[list(self.gateway)])) if self.gateway else 0.0
+        decode = float(len(self.gateway))
+        for replica in self.serving.replicas.values():
+            prompts = self.arm.day.prompt[list(replica.waiting)].sum() if replica.waiting else 0
+            prefill += float(prompts) + sum(entry[2] - entry[1] for entry in replica.prefilling)
+            decode += len(replica.waiting) + len(replica.prefilling)
+        generated, _ = self.serving.generated()
+        mean = self._output / self._finished if self._finished else 0.0
+        return Backlog(prefill, decode * mean + float(np.maximum(mean - generated, 0.0).sum()))
+
+    def _note(self, now: float) -> None:
+        ready = [self.serving.replicas[pod.slot] for pod in self.pods if pod.phase(now) is Phase.READY]
+        busy = [replica for replica in ready if replica.running]
+        ks = [sum(replica.draft_tokens) / len(replica.draft_tokens) for replica in busy]
+        there = [replica.requests_there for replica in ready]
+        self._moments.append(
+            Moment(
+                now,
+                self._replicas,
+                len(ready),
+                sum(ks) / len(ks) if ks else None,
+                sum(there) / len(there) if there else None,
+                self.arm.signal.value() if self.arm.signal is not None else None,
+            )
+        )
