@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.control.simulated_engine import SimulatedEngine, StepTime, processor, roofline, steady
+from tests.control.simulated_engine import SimulatedEngine, StepTime, padded, processor, roofline, steady
 from turbospec.control.engine_loop import EngineLoop, LoopLimits, LoopSettings
 from turbospec.fleet.serving_profile import grow
 
@@ -33,6 +33,18 @@ def test_a_cold_engine_measures_a_profile_that_chooses_as_the_truth_does(truth: 
             chosen = max(LADDER, key=lambda k: tokens[k] / seconds[k])
             losses.append(1.0 - true[chosen] / max(true.values()))
     assert sum(losses) / len(losses) < 0.02
+
+
+def test_the_smallest_k_is_looked_at_though_nothing_is_to_be_gained() -> None:
+    """No profile can do without it; the engine's budget holds all the same."""
+    engine = SimulatedEngine(padded, 4, steady(0.95), max(LADDER))
+    loop = EngineLoop(LoopLimits(64, max(LADDER), LADDER), (7,) * 65)
+    loop.configure(LoopSettings("local", LADDER, None, None))
+    engine.run(loop, 400)
+    known = [cell for cell in loop.cells() if cell.draft_tokens == 0 and cell.samples >= 12]
+    assert known
+    report = loop.probe_report()
+    assert report.spent_seconds < 0.015 * report.elapsed_seconds
 
 
 def test_what_was_measured_survives_a_restart() -> None:

@@ -15,7 +15,15 @@ from turbospec.control.latency import LatencyModel
 from turbospec.control.loop_settings import LoopLimits, LoopSettings, check_settings
 from turbospec.control.online_latency import guess
 from turbospec.control.plan import Plan, Planner
-from turbospec.control.probing import COLD_STEPS, Burst, Prober, ProbeReport
+from turbospec.control.probing import (
+    BASELINE_AFTER_STEPS,
+    BASELINE_CELLS,
+    COLD_STEPS,
+    Burst,
+    Prober,
+    ProbeReport,
+    with_baseline,
+)
 from turbospec.control.region_fit import RegionFit
 from turbospec.control.rounds import Rounds
 from turbospec.control.served_cells import CellCollector, ServedCell
@@ -295,7 +303,13 @@ class EngineLoop:
         passed, self._passed = self._passed, 0.0
         tokens = expected_tokens(view.estimates, plan.allowed[view.current]) or 1.0
         rate = batch * tokens / view.seconds[view.current]
-        self._burst = self._prober.consider(options(view), batch=batch, seconds=passed, tokens_per_second=rate)
+        found = options(view)
+        if planner.bias.cold and self._prober.steps >= BASELINE_AFTER_STEPS:
+            # A profile grows from what is seen here, and none is one without the K that all others are compared with.
+            least = plan.allowed[0]
+            if self._cells.known(least) < BASELINE_CELLS:
+                found = with_baseline(found, least)
+        self._burst = self._prober.consider(found, batch=batch, seconds=passed, tokens_per_second=rate)
 
     def _rebuild(self, estimates: tuple[PositionEstimate, ...] | None = None) -> None:
         """``estimates``: where they are known already."""

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from turbospec.control.information import Option
 
@@ -23,6 +23,11 @@ WORTHWHILE_GAIN = 5e-4
 COLD_STEPS = 40
 """Step times' worth of trying that an engine without a profile may spend before it has earned it: about 2% of the
 2,000 steps in which it has to find its way."""
+BASELINE_AFTER_STEPS = 2000
+BASELINE_GAIN = 0.002
+BASELINE_CELLS = 4
+"""After these steps an engine without a profile lets looking at the smallest K be worth 0.2% of its time, until its
+step times are known at four batches and contexts: for its successors, where it would gain nothing by it."""
 
 
 @dataclass(slots=True)
@@ -74,6 +79,11 @@ class Prober:
         self._elapsed = 0.0
         self._tokens = 0.0
         self._tokens_rate = 0.0
+
+    @property
+    def steps(self) -> int:
+        """Steps accounted for since the start."""
+        return self._steps
 
     def earn(self, seconds: float, steps: int) -> None:
         """Account for so many steps, which took so long (as far as their times are known)."""
@@ -130,6 +140,16 @@ class Prober:
     def report(self) -> ProbeReport:
         """The account since the start."""
         return ProbeReport(self._bursts, self._spent, self._elapsed, self._tokens)
+
+
+def with_baseline(found: Sequence[Option], draft_tokens: int) -> list[Option]:
+    """The options, with a look at this K's step time worth something in any case."""
+    return [
+        replace(one, gain=max(one.gain, BASELINE_GAIN), uncertain_seconds=True)
+        if one.draft_tokens == draft_tokens
+        else one
+        for one in found
+    ]
 
 
 def burst_steps(option: Option, batch: int) -> int:

@@ -118,6 +118,10 @@ class CellCollector:
             if cell.samples
         )
 
+    def known(self, draft_tokens: int) -> int:
+        """Cells of this K with two lots at least: what a profile may hold."""
+        return sum(key[2] == draft_tokens and cell.samples >= 2 * LOT for key, cell in self._cells.items())
+
     def save(self) -> list[list[float]]:
         """Sums of all cells, as plain numbers."""
         return [
