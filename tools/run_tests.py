@@ -56,7 +56,13 @@ UNIT = Stage(
     is_pytest=True,
 )
 KUBERNETES = Stage("build Kubernetes and helm (cached)", python("-m", "e2e.cluster", "build"), 40)
-APISERVER = Stage("tests on a real API server", python("-m", "pytest", "-m", "apiserver", "tests"), 15, is_pytest=True)
+APISERVER = Stage(
+    "tests on a real API server",
+    # Each worker has an API server of its own, and keeps it through a whole file.
+    python("-m", "pytest", "-n", "3", "--dist", "loadfile", "-m", "apiserver", "tests"),
+    15,
+    is_pytest=True,
+)
 VLLM = Stage("install vLLM on CPU (cached)", python("-m", "e2e.vllm.install"), 20)
 MODELS = Stage("make models (cached)", python("-m", "e2e.models", "dial", "tiny"), 5)
 REAL_VLLM = Stage("tests on real vLLM", python("-m", "pytest", "-m", "vllm", "tests"), 15, is_pytest=True)

@@ -52,6 +52,13 @@ def namespace(api_with_crds: ApiServer) -> str:
 
 
 @pytest.fixture
+def nothing_elsewhere(api_with_crds: ApiServer) -> None:
+    """For operators of all namespaces: no Job of an earlier test measures for ever, for there is no Job controller, and
+    no policy of one asks for more."""
+    api_with_crds.kubectl("delete", "jobs,speculationpolicies", "--all", "--all-namespaces", "--wait=false")
+
+
+@pytest.fixture
 async def cluster(api_with_crds: ApiServer) -> AsyncIterator[Cluster]:
     """The API server, as its administrator."""
     async with await Cluster.connect(api_with_crds.kubeconfig) as connection:

@@ -29,6 +29,7 @@ def cluster_profile(name: str) -> Raw:
     }
 
 
+@pytest.mark.usefixtures("nothing_elsewhere")
 @pytest.mark.parametrize("may_list", [True, False])
 async def test_a_shared_profile_controls_engines_of_every_namespace_without_a_job(
     api_with_crds: ApiServer,

@@ -40,6 +40,7 @@ async def test_the_documented_permissions_suffice(
         assert "turbospec_operator_denied_permissions 0.0" in metrics
 
 
+@pytest.mark.usefixtures("nothing_elsewhere")
 async def test_all_namespaces_are_governed_with_the_cluster_wide_permissions(
     api_with_crds: ApiServer, cluster: Cluster, namespace: str, operator_process: OperatorProcess
 ) -> None:
