@@ -3,6 +3,7 @@
 import click
 
 import turbospec
+from turbospec.cli.advise.command import advise
 from turbospec.cli.completion import completion
 from turbospec.cli.fleet.diagnose import diagnose
 from turbospec.cli.fleet.explain import explain
@@ -23,7 +24,7 @@ def main() -> None:
     """
 
 
-for command in (status, explain, diagnose, pause, resume, profile, simulate, simulate_fleet, sim, completion):
+for command in (status, explain, diagnose, advise, pause, resume, profile, simulate, simulate_fleet, sim, completion):
     main.add_command(command)
 
 if __name__ == "__main__":
