@@ -97,7 +97,7 @@ def test_measured_over_predicted_latency_is_found(factor: float) -> None:
     assert replay(window(20.0, 3, factor=factor)).fit_ratios() == pytest.approx([factor], rel=0.01)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.floats(0.05, 0.95), st.integers(30, 300), st.integers(1, 7))
 def test_delivered_tokens_are_those_of_requests_that_end(acceptance: float, output: int, k: int) -> None:
     """Counted step by step: one for the first token, then whole drafts until the output is there."""
