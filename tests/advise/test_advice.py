@@ -8,7 +8,7 @@ import pytest
 from tests.advise.builders import ACCEPTANCE, OUTPUT, PROMPT, SECONDS, group, model, seconds, window
 from turbospec.advise.advice import CLAIM, Need, Profiled, Verdict, advise_group
 from turbospec.advise.replay import OUTPUT_SHARE
-from turbospec.advise.series import Window
+from turbospec.advise.series import EngineSeries, Group, Window
 from turbospec.control.acceptance import PositionEstimate
 from turbospec.control.goodput import predict
 
@@ -28,9 +28,21 @@ LADDER = (0, 1, 3, 7)
         ([], PROFILED, [Need.TRAFFIC]),
         ([window(k=3, factor=1.5)], PROFILED, [Need.PROFILE]),
         ([window(k=3, factor=0.6)], PROFILED, [Need.PROFILE]),
+        ([window(k=7)], Profiled(model((0, 1, 3)), 0.005), [Need.PROFILE]),
         ([window(k=None, factor=0.3)], PROFILED, [Need.DRAFTER, Need.PROFILE]),
     ],
-    ids=["no profile", "plain", "never drafts", "neither", "idle", "nothing", "slower", "faster", "plain, not its own"],
+    ids=[
+        "no profile",
+        "plain",
+        "never drafts",
+        "neither",
+        "idle",
+        "nothing",
+        "slower",
+        "faster",
+        "longer drafts",
+        "plain, not its own",
+    ],
 )
 def test_what_cannot_be_known_is_named_and_no_gain_claimed(
     windows: Sequence[Window], profiled: Profiled | None, needs: list[Need]
@@ -68,6 +80,16 @@ def test_the_interval_holds_what_the_best_k_gains(batch: float, ran: int, verdic
     assert found.gain.low <= rates[best] / rates[ran] - 1.0 <= found.gain.high
     assert found.verdict is verdict
     assert (found.gain.low >= CLAIM) is (verdict is Verdict.GAIN)
+
+
+def test_pods_without_a_drafter_are_compared_with_what_they_measured() -> None:
+    """One pod has a drafter and finds that nothing is accepted; the others are faster without one."""
+    drafting = EngineSeries("canary", (window(40.0, 1, acceptance=(0.05,)),))
+    plain = tuple(EngineSeries(f"chat-{n}", (window(40.0, None, factor=0.8),)) for n in range(9))
+    found = advise_group(Group("chat", "llama", (drafting, *plain)), PROFILED, (0, 1))
+    assert found.gain is not None
+    assert found.gain.high < -0.1
+    assert found.verdict is Verdict.LOSS
 
 
 def test_the_best_k_of_a_known_text_is_no_gain() -> None:

@@ -18,7 +18,8 @@ from benchmarks.advise.scraped import RecordedPrometheus, serve
 from tests.advise.builders import group, window
 from tests.cli.recorded_prometheus import PrometheusServer, prometheus_server
 from tests.simulation.builders import engine_file, phase
-from turbospec.advise.advice import Advice, Interval, Need, Needed, Observed, Verdict
+from turbospec.advise.advice import Advice, Need, Needed, Observed, Verdict
+from turbospec.advise.interval import Interval
 from turbospec.cli.advise import command
 from turbospec.cli.advise.prometheus import CHUNK_POINTS, Span
 from turbospec.cli.advise.queries import queries
@@ -203,6 +204,7 @@ def test_no_series_of_vllm_is_one_line_with_a_remedy(prometheus: PrometheusServe
         (["--draft-tokens", "0,x"], 2, "write whole numbers"),
         (["--header", "token"], 2, "write 'Name: value'"),
         (["--profile", "nowhere.yaml"], 1, "nowhere.yaml: cannot be read"),
+        (["--profile", "llama=PROFILE", "--draft-tokens", "0,9"], 1, "the profile of llama measured K up to 7"),
         (["--profile", "PROFILE"], 1, "2 models or namespaces were found"),
         (["--profile", "llama=PROFILE", "--profile", "llama=PROFILE"], 2, "one for each model"),
     ],

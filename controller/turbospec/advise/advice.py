@@ -9,29 +9,18 @@ import numpy as np
 
 from turbospec.advise.break_even import BreakEven
 from turbospec.advise.drafting import Drafting, drafting
+from turbospec.advise.interval import OVERHEAD, SIGMAS, Interval, gain_interval
 from turbospec.advise.replay import Assumptions, Replay
 from turbospec.advise.series import Group, Window
-from turbospec.control.acceptance import SHAPE_SPREAD
 from turbospec.control.latency import LatencyModel
 from turbospec.control.latency_fit import Floats
 
-COVERAGE = 0.9
-"""Share of fleets whose truth lies in the interval: asked for, and measured (docs/advise.md)."""
-SIGMAS = 1.645
-"""Standard deviations to either side that hold this share of a normal distribution."""
 MEDIAN_SIGMAS = 2.44
 """The same in median errors, which is what profiles state."""
 LEAST_ERROR = 0.02
 """T(K) / T(0) of a profile is off by no less, whatever its own hold-out says: another day, another neighbour."""
 UNSTATED_ERROR = 0.05
 """Where a profile states no error, or its steps are padded to sizes that it does not name."""
-CONTEXT_FACTOR = 1.3
-"""What is known of contexts are the mean lengths of requests, not how they come together."""
-PREFILL_FACTOR = 1.5
-"""Prefill is priced as batched tokens are; attention over long prompts costs more, memory-bound steps less."""
-OVERHEAD = (0.02, -0.005)
-"""What looking at other K, learning and staying with a K cost of goodput against the best K known: docs/benchmarks.md
-has 2% as the worst and 0.1% as the mean; a negative cost is the luck of a noisy comparison."""
 CLAIM = 0.01
 """A gain is claimed where the interval begins above this."""
 MOST_MISFIT = 1.0 / 3.0
@@ -46,6 +35,8 @@ class Verdict(StrEnum):
     GAIN = "Gain"
     NO_GAIN = "NoGain"
     """What ran was about the best."""
+    LOSS = "Loss"
+    """What ran was better: without a drafter, or with a K that TurboSpec may not use."""
     UNCLEAR = "Unclear"
     UNKNOWN = "Unknown"
 
@@ -74,14 +65,6 @@ class Profiled:
         stated = UNSTATED_ERROR if self.error is None else MEDIAN_SIGMAS * self.error
         padding = UNSTATED_ERROR if self.padded else 0.0
         return math.hypot(max(stated, LEAST_ERROR), padding, SIGMAS * self.model.doubt)
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """Relative gain in tokens per second of running requests: 0.1 is 10% more."""
-
-    low: float
-    high: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,57 +125,12 @@ def advise_group(group: Group, profiled: Profiled | None, allowed: Sequence[int]
     ks = tuple(sorted(allowed)) if allowed else profiled_lengths(profiled.model)
     if drafts is None:
         return _without_drafts(_unknown(group, observed, needs), busy, profiled, ks)
-    replay = Replay(drafts.moments, profiled.model, ks, drafts.draft_tokens)
-    ratios = replay.fit_ratios()
-    ratio = float(np.median(ratios))
-    if abs(ratio - 1.0) > MOST_MISFIT:
-        found = _unknown(group, observed, (_misfit(ratio),))
-        return replace(found, fit_ratio=ratio)
-    error = math.hypot(profiled.margin, _scatter(ratios))
-    interval = _interval(replay, error)
-    shares = replay.evaluate(Assumptions()).shares
-    return Advice(group, _verdict(interval), observed, interval, shares, fit_ratio=ratio)
+    return _with_drafts(group, observed, drafts, profiled, ks)
 
 
 def profiled_lengths(model: LatencyModel) -> tuple[int, ...]:
     """The K that a profile measured."""
     return tuple(sorted({cell.draft_tokens for cell in model.cells if cell.prefill_tokens == 0}))
-
-
-def _interval(replay: Replay, error: float) -> Interval:
-    """Each thing that is not known is moved alone; what they move adds up as independent errors do.
-
-    What no text tells (acceptance beyond the drafts that ran, whether clients wait) is not a matter of chance: the
-    interval spans both ends of it.
-    """
-    lows, highs = [], []
-    for deeper in (_none_deeper, _best_deeper):
-        base = Assumptions(deeper=deeper)
-        moved = [
-            *(replace(base, acceptance_sigmas=sigmas) for sigmas in (-SIGMAS, SIGMAS)),
-            *(replace(base, step_time_error=share) for share in (-error, error)),
-            *(replace(base, context_factor=factor) for factor in (1.0 / CONTEXT_FACTOR, CONTEXT_FACTOR)),
-            *(replace(base, prefill_factor=factor) for factor in (1.0 / PREFILL_FACTOR, PREFILL_FACTOR)),
-        ]
-        central = replay.evaluate(base)
-        found = [replay.evaluate(assumptions) for assumptions in moved]
-        for name in ("same_requests", "same_arrivals"):
-            middle = getattr(central, name)
-            changes = [getattr(each, name) / middle - 1.0 for each in found]
-            lows.append(middle * (1.0 - math.hypot(OVERHEAD[0], *(min(change, 0.0) for change in changes))) - 1.0)
-            highs.append(middle * (1.0 + math.hypot(OVERHEAD[1], *(max(change, 0.0) for change in changes))) - 1.0)
-    return Interval(min(lows), max(highs))
-
-
-def _none_deeper(_seen: Sequence[float]) -> float:
-    return 0.0
-
-
-def _best_deeper(seen: Sequence[float]) -> float:
-    """As the best position that was drafted, and better by what texts differ in shape."""
-    best = min(max(seen), 1.0 - 1e-6)
-    odds = best / (1.0 - best) * math.exp(SHAPE_SPREAD)
-    return odds / (1.0 + odds)
 
 
 def _scatter(ratios: Floats) -> float:
@@ -201,9 +139,30 @@ def _scatter(ratios: Floats) -> float:
     return float(high - low) / 2.0
 
 
+def _with_drafts(group: Group, observed: Observed, drafts: Drafting, profiled: Profiled, ks: Sequence[int]) -> Advice:
+    """The gain, unless the profile is not that of these engines."""
+    longest = math.ceil(max(k for moment in drafts.moments for k in moment.ran))
+    if longest > profiled.model.max_draft_tokens:
+        measured = f"a profile that measured K = {longest}, which ran: the given one ends at "
+        needed = Needed(Need.PROFILE, f"{measured}{profiled.model.max_draft_tokens}")
+        return _unknown(group, observed, (needed,))
+    replay = Replay(drafts.moments, profiled.model, ks, drafts.draft_tokens)
+    ratios = replay.fit_ratios()[replay.speculating]
+    ratio = float(np.median(ratios))
+    if abs(ratio - 1.0) > MOST_MISFIT:
+        found = _unknown(group, observed, (_misfit(ratio),))
+        return replace(found, fit_ratio=ratio)
+    error = math.hypot(profiled.margin, _scatter(ratios))
+    interval = gain_interval(replay, error)
+    shares = replay.evaluate(Assumptions()).shares
+    return Advice(group, _verdict(interval), observed, interval, shares, fit_ratio=ratio)
+
+
 def _verdict(interval: Interval) -> Verdict:
     if interval.low >= CLAIM:
         return Verdict.GAIN
+    if interval.high <= -CLAIM:
+        return Verdict.LOSS
     return Verdict.NO_GAIN if interval.high < CLAIM else Verdict.UNCLEAR
 
 

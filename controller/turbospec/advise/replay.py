@@ -82,11 +82,14 @@ class Replay:
         self._contexts = [prompt + OUTPUT_SHARE * output for prompt, output in lengths]
         self._outputs = [output for _, output in lengths]
         self._known: dict[tuple[tuple[float, ...], int], Floats] = {}
+        self.speculating = np.array([w.drafts is not None for w in windows])
+        """By window: whether its engine was started with a drafter, as the model's was."""
+        self._plainer = self._plain_factor()
 
     def evaluate(self, assumptions: Assumptions) -> Speedup:
         """The recorded load with the best K at each time, against what ran."""
         ran, best = self._times(assumptions)
-        before = ran.time[:, 0]
+        before = ran.time[:, 0] * self._plainer
         times = np.where(self._allowed, best.time, np.inf)
         loads = np.where(self._allowed, best.load(before), np.inf)
         engine_seconds = np.bincount(times.argmin(axis=1), weights=self._load / self._batch, minlength=len(self._ks))
@@ -115,6 +118,18 @@ class Replay:
         # Delivered tokens share a latency: one for each step of a request.
         predicted = (ran.time * ran.tokens).reshape(-1, 2).mean(axis=1)
         return np.asarray(self._latencies / predicted, dtype=np.float64)
+
+    def _plain_factor(self) -> Floats:
+        """What engines without a drafter, beside others that have one, measure of their prediction at K = 0.
+
+        They are faster than one with a drafter: that is what a drafter has to beat.
+        """
+        with_drafter = np.repeat(self.speculating, 2)
+        if with_drafter.all() or not with_drafter.any():
+            return np.ones(len(with_drafter))
+        ratios = self.fit_ratios()
+        factor = np.median(ratios[~self.speculating]) / np.median(ratios[self.speculating])
+        return np.asarray(np.where(with_drafter, 1.0, factor), dtype=np.float64)
 
     def _tables(self, assumptions: Assumptions) -> tuple[Floats, Floats, Floats]:
         """Tokens per step, and step seconds at the batch and at half of it; rows are half windows, columns K."""

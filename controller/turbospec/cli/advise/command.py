@@ -96,7 +96,7 @@ def advise(
             f"{url}: has no series {queries.GENERATION}{where} in that time: is vLLM's /metrics scraped (PodMonitor, "
             "ServiceMonitor), do four scrapes fit into --step, does --selector match?"
         )
-    found = [advise_group(group, given(group, len(groups)), allowed) for group in groups]
+    found = [advise_group(group, _bounded(given(group, len(groups)), allowed, group), allowed) for group in groups]
     show(output, document(found, span), text(found))
 
 
@@ -107,6 +107,16 @@ def _draft_tokens(value: str | None) -> tuple[int, ...] | None:
     if not all(part.strip().isdecimal() and int(part) <= 64 for part in parts):
         raise click.UsageError(f"--draft-tokens {value!r}: write whole numbers from 0 to 64: 0,1,3,7")
     return tuple(sorted({int(part) for part in parts}))
+
+
+def _bounded(profiled: Profiled | None, allowed: Sequence[int] | None, group: Group) -> Profiled | None:
+    """The profile, if it measured the K that may be used: beyond them a model extrapolates."""
+    most = None if profiled is None else profiled.model.max_draft_tokens
+    if most is not None and allowed is not None and max(allowed) > most:
+        raise CommandError(
+            f"--draft-tokens {max(allowed)}: the profile of {group.model} measured K up to {most}: leave it out"
+        )
+    return profiled
 
 
 def _profiles(values: Sequence[str]) -> Callable[[Group, int], Profiled | None]:

@@ -4,7 +4,8 @@ import datetime as dt
 from collections.abc import Sequence
 from typing import Any
 
-from turbospec.advise.advice import COVERAGE, Advice, Verdict
+from turbospec.advise.advice import Advice, Verdict
+from turbospec.advise.interval import COVERAGE
 from turbospec.cli.advise.prometheus import Span
 from turbospec.cli.fleet.output import table
 
@@ -13,6 +14,7 @@ SHOWN_SHARE = 0.01
 WORDS = {
     Verdict.GAIN: "TurboSpec would have been faster.",
     Verdict.NO_GAIN: "What ran was about as fast as TurboSpec would have been.",
+    Verdict.LOSS: "TurboSpec would have been slower than what ran.",
     Verdict.UNCLEAR: "TurboSpec may have been faster or not.",
     Verdict.UNKNOWN: "The gain is not known.",
 }
