@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from tests.cli.fake_api import SHUTDOWN_POLL_SECONDS
+
 Raw = dict[str, Any]
 
 CONFIG = """
@@ -77,7 +79,7 @@ def recorded_api(folder: Path) -> Iterator[RecordedApi]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     api.kubeconfig.write_text(CONFIG.format(port=server.server_address[1]))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(SHUTDOWN_POLL_SECONDS,), daemon=True)
     thread.start()
     try:
         yield api
