@@ -7,13 +7,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from tests.chart.conftest import CHART
 from tests.support.apiserver import ApiServer
 from turbospec.cli.main import main
 
 pytestmark = pytest.mark.apiserver
 
-CRDS = CHART.parents[1] / "crds"
 VIEW = ["get", "list", "watch"]
 EDIT = [*VIEW, "create", "update", "patch", "delete", "deletecollection"]
 
@@ -35,12 +33,11 @@ def user(api: ApiServer, namespace: str, verbs: list[str]) -> Path:
     return api.kubeconfig_for(name)
 
 
-def test_a_user_of_the_namespace_sees_explains_and_pauses(api_server: ApiServer) -> None:
+def test_a_user_of_the_namespace_sees_explains_and_pauses(api_with_kinds: ApiServer) -> None:
     """`view` for looking, `edit` for pausing; no Secret, no port-forward, nothing of other namespaces."""
-    api_server.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(CRDS))
-    api_server.kubectl("wait", "--for=condition=Established", "--timeout=60s", "-f", str(CRDS))
+    api_server = api_with_kinds
     namespace = f"cli-{secrets.token_hex(4)}"
-    api_server.kubectl("create", "namespace", namespace)
+    api_server.create_namespace(namespace)
     policy: dict[str, object] = {
         "apiVersion": "turbospec.io/v1alpha1",
         "kind": "SpeculationPolicy",
