@@ -8,6 +8,8 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
 
+from tests.cli.recorded_api import POLL_SECONDS
+
 Raw = dict[str, Any]
 
 CONFIG = """
@@ -65,7 +67,7 @@ class FakeApi:
         self.kubeconfig.write_text(CONFIG.format(port=self._server.server_port))
 
     def __enter__(self) -> Self:
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(POLL_SECONDS,), daemon=True).start()
         return self
 
     def __exit__(
