@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.cli.fleet_samples import CHAT, DEPLOYMENTS, EVENTS, PODS, POLICIES, SYSTEM_EVENTS, run
@@ -157,6 +157,7 @@ def test_secrets_go_by_their_looks_and_names_and_figures_stay(text: str, expecte
 WORDS = st.text("abcdefghijklmnopqrstuvwxyz0123456789", min_size=3, max_size=12)
 
 
+@settings(max_examples=30)
 @given(value=st.text("ABCDEFGHIJKLMNOPQRSTUVWXYZ", min_size=13, max_size=20), name=WORDS, flag=WORDS)
 def test_no_value_of_an_unknown_variable_or_secret_flag_comes_through(value: str, name: str, flag: str) -> None:
     """Wherever in a pod they stand."""
