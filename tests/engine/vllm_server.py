@@ -71,8 +71,8 @@ class VllmServer:
                 continue
         self._process.wait()
 
-    def complete(self, prompt: list[int], max_tokens: int) -> list[int]:
-        """The greedy continuation, as token ids."""
+    def complete(self, prompt: list[int], max_tokens: int, **more: Any) -> list[int]:
+        """The greedy continuation, as token ids; ``more`` goes into the request."""
         answer = self._json(
             "POST",
             self.port,
@@ -84,6 +84,7 @@ class VllmServer:
                 "temperature": 0,
                 "ignore_eos": True,
                 "return_token_ids": True,
+                **more,
             },
         )
         tokens: list[int] = answer["choices"][0]["token_ids"]
@@ -92,6 +93,11 @@ class VllmServer:
     def put(self, document: dict[str, Any]) -> int:
         """Puts a control document; the first step that decides with it."""
         return int(self._json("PUT", self.control_port, "/v1/control", document)["step"])
+
+    def refused(self, body: bytes, token: str = TOKEN) -> tuple[int, str]:
+        """Status and code of the answer to a document that is none."""
+        status, text = _ask("PUT", self.control_port, "/v1/control", body, token)
+        return status, str(json.loads(text)["code"])
 
     def state(self) -> EngineState:
         return EngineState.model_validate(self._json("GET", self.control_port, "/v1/state"))
@@ -242,11 +248,12 @@ def _wait_until_healthy(port: int, process: subprocess.Popen[bytes], log: Path) 
         time.sleep(0.5)
 
 
-def _ask(method: str, port: int, path: str, body: Any) -> tuple[int, bytes]:
+def _ask(method: str, port: int, path: str, body: Any, token: str = TOKEN) -> tuple[int, bytes]:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
     try:
-        headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
-        connection.request(method, path, body=None if body is None else json.dumps(body), headers=headers)
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        content = body if body is None or isinstance(body, bytes) else json.dumps(body)
+        connection.request(method, path, body=content, headers=headers)
         answer = connection.getresponse()
         return answer.status, answer.read()
     finally:
