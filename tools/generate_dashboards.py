@@ -37,6 +37,9 @@ taken over `$__rate_interval`, so the scrape interval of the data source in Graf
 shows the gain over plain vLLM: no running engine can tell.
 
 Alerts have their own pages in [runbooks](runbooks).
+
+The pictures are drawn by `python -m tests.dashboards.draw docs/images`: each panel in its place, from the answers of a
+real Prometheus to its own queries, over stand-ins in four minutes of changing load. Grafana draws them more finely.
 """
 
 
@@ -52,7 +55,8 @@ def _section(board: Board) -> str:
         for panel in section.panels
     )
     title = board.title.removeprefix("TurboSpec / ")
-    return f"\n## {title}\n\n{board.description}\n\n| panel | what it tells |\n| --- | --- |\n{rows}"
+    picture = f"![Dashboard {title}](images/dashboard-{board.name}.png)"
+    return f"\n## {title}\n\n{board.description}\n\n{picture}\n\n| panel | what it tells |\n| --- | --- |\n{rows}"
 
 
 def main() -> int:
