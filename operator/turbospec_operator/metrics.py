@@ -9,6 +9,7 @@ from turbospec.fleet.effects import SetPolicyStatus
 from turbospec.fleet.load_memory import LoadKey, LoadMemory
 from turbospec.fleet.scale_events import ScaleEvent
 from turbospec.fleet.snapshot import FleetSnapshot
+from turbospec_operator.snapshot_metrics import SnapshotMetrics
 
 ROUND_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
@@ -39,6 +40,12 @@ class Metrics:
         policy = ["namespace", "policy"]
         self._engines = Gauge(
             "turbospec_policy_engines", "Engines of a policy by state.", [*policy, "state"], registry=self._registry
+        )
+        self._profile_engines = Gauge(
+            "turbospec_policy_profile_engines",
+            "Engines of a policy's status by the profile that they decide by; empty where there is none.",
+            [*policy, "profile"],
+            registry=self._registry,
         )
         self._draft_tokens = Gauge(
             "turbospec_policy_draft_tokens",
@@ -99,7 +106,15 @@ class Metrics:
             registry=self._registry,
         )
         self._loads = (self._load_unknown, self._load_ratio, self._load_part, self._capacity, self._demand)
-        self._gauges = (self._engines, self._draft_tokens, self._condition, self._running, self._waiting)
+        self._gauges = (
+            self._engines,
+            self._profile_engines,
+            self._draft_tokens,
+            self._condition,
+            self._running,
+            self._waiting,
+        )
+        self._snapshot = SnapshotMetrics(self._registry)
 
     def text(self) -> bytes:
         """The exposition format."""
@@ -121,6 +136,7 @@ class Metrics:
     def observed(self, snapshot: FleetSnapshot) -> None:
         """Series of policies that are gone go."""
         self._denied.set(len(snapshot.denied))
+        self._snapshot.observed(snapshot)
         there = {(policy.namespace, policy.name) for policy in snapshot.policies}
         for gauge in self._gauges:
             for labels in [tuple(sample.labels.values()) for family in gauge.collect() for sample in family.samples]:
@@ -130,9 +146,17 @@ class Metrics:
     def policy_status(self, status: SetPolicyStatus) -> None:
         """What a policy's status says, as series."""
         where = (status.namespace, status.name)
-        self._engines.remove_by_labels({"namespace": status.namespace, "policy": status.name})
+        for gauge in (self._engines, self._profile_engines):
+            gauge.remove_by_labels({"namespace": status.namespace, "policy": status.name})
         for engine in status.engines:
             self._engines.labels(*where, engine.reason).inc()
+            self._profile_engines.labels(*where, engine.profile or "").inc()
+        # A status has a bounded number of rows, and the engines that are not controlled come first.
+        controlled = status.controlled - sum(engine.controlled for engine in status.engines)
+        others = status.pods - len(status.engines) - controlled
+        for state, beyond in (("Controlled", controlled), ("NotListed", others)):
+            if beyond > 0:
+                self._engines.labels(*where, state).inc(beyond)
         lengths = [engine.draft_tokens for engine in status.engines if engine.draft_tokens is not None]
         if lengths:
             self._draft_tokens.labels(*where).set(sum(lengths) / len(lengths))
