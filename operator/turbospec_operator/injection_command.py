@@ -74,6 +74,21 @@ def arguments(container: Mapping[str, Any]) -> list[str]:
     return [*map(str, container.get("command") or ()), *map(str, container.get("args") or ())]
 
 
+def serving_words(container: Mapping[str, Any], serving: ServingCommand) -> list[str]:
+    """What vLLM is given behind ``serve`` or its module's name, as it is written; of several servers, the first one."""
+    argv = arguments(container)
+    if serving.form is Form.IMAGE:
+        return argv
+    commands = [argv]
+    if serving.script is not None:
+        commands = [[word.text for word in words] for words in simple_commands(argv[serving.script])]
+    for words in commands:
+        for index, (word, following) in enumerate(pairwise(words)):
+            if _serves(word, following):
+                return words[index + 2 :]
+    return []
+
+
 def names_speculation(container: Mapping[str, Any]) -> bool:
     """Whether the container already says how to speculate; what the user wrote is never overruled.
 

@@ -9,7 +9,6 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count, islice, pairwise
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -118,7 +117,8 @@ def test_1000_swaps_under_load_are_decided_at_once_and_run_a_step_later(vllm: Vl
                 sent = time.monotonic()
                 step = vllm.put(table(f"swap-{len(puts)}", k))
                 puts.append((sent, time.monotonic(), step, k))
-                time.sleep(0.01)  # an operator is slower than steps; without this hardly one would begin in between
+                if len(puts) % 3:  # two of three are in force for a step at least, as an operator's are; one is not
+                    vllm.wait_for_step(time.monotonic())
         finally:
             stop.set()
         assert load.result() > 50
@@ -130,7 +130,7 @@ def test_1000_swaps_under_load_are_decided_at_once_and_run_a_step_later(vllm: Vl
             if answered < began < following:
                 assert used == k
                 decided += 1
-    assert decided > SWAPS / 4
+    assert decided >= SWAPS // 3 * 2 - 1
     assert {k for _, k, _ in scheduled} == {0, 1, 3, 5}
     for (_, k, _), (_, _, widths) in pairwise(scheduled):
         assert all(width <= k for width in widths)
@@ -285,18 +285,18 @@ def local_document() -> dict[str, Any]:
     return {"id": "local", "epoch": 1, "mode": "local", "allowedDraftTokens": [0, 1, 3, 5], "latency": latency}
 
 
-def test_an_engine_that_was_killed_resumes_its_document(tmp_path: Path) -> None:
-    """EngineCore in a process of its own gets SIGKILL: the API server ends, and the one started in its place, as a
-    kubelet does, decides its first step with the document of before."""
-    with serve(tmp_path, engine_process=True) as vllm:
-        vllm.put(table("before-the-kill", 1))
-        generate(vllm, 0.9, range(4), tokens=20)
-        vllm.kill_engine()
-        vllm.process.wait(timeout=60)
-    with serve(tmp_path, engine_process=True) as vllm:
-        state = vllm.state()
-        assert state.applied is not None
-        assert state.applied.id == "before-the-kill"
-        generate(vllm, 0.9, range(4), tokens=20)
-        assert {record.decided_draft_tokens for record in vllm.steps(0)} == {1}
-        assert vllm.put(table("after-it", 3)) > 0
+def test_an_engine_that_was_killed_resumes_its_document(vllm: VllmServer) -> None:
+    """EngineCore gets SIGKILL: the API server ends, and the one started in its place, as a kubelet does, decides its
+    first step with the document of before."""
+    before = vllm.state().engine.id
+    vllm.put(table("before-the-kill", 1))
+    generate(vllm, 0.9, range(4), tokens=20)
+    vllm.kill_engine()
+    vllm.start()
+    state = vllm.state()
+    assert state.engine.id != before
+    assert state.applied is not None
+    assert state.applied.id == "before-the-kill"
+    generate(vllm, 0.9, range(4), tokens=20)
+    assert {record.decided_draft_tokens for record in vllm.steps(0)} == {1}
+    assert vllm.put(table("after-it", 3)) > 0
