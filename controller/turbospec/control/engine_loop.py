@@ -8,7 +8,7 @@ from typing import Any
 
 from turbospec.control.acceptance import AcceptanceEstimator, PositionEstimate
 from turbospec.control.bias import LatencyBias
-from turbospec.control.draft_length import Decision, Reason, restrict
+from turbospec.control.draft_length import RECENT_SECONDS, Decision, Reason, restrict
 from turbospec.control.goodput import expected_tokens
 from turbospec.control.information import options, outlook
 from turbospec.control.latency import LatencyModel
@@ -79,6 +79,9 @@ class EngineLoop:
         self._burst: Burst | None = None
         self._probed = False
         self._batch: int | None = None
+        # When each K that was in use was left for another one, by the clock of the steps.
+        self._left: dict[int, float] = {}
+        self._now = 0.0
         self._with_prefill = False
         self.rebuilds = 0
         """Tables built since the start."""
@@ -246,6 +249,7 @@ class EngineLoop:
         self.ignored += len(pending) - len(records)
         if not records:
             return
+        self._now = records[-1].ended_seconds
         changes = self._estimator.changes
         self._estimator.learn(records)
         passed = self._monitor.learn(records)
@@ -276,6 +280,9 @@ class EngineLoop:
         if changed or planner.bias.jumps != jumps:
             # Another text, another machine: what was left before may be best now.
             self._plan = self._plan.forgiving()
+        if planner.bias.jumps != jumps:
+            # Not for another text: what looks like one is often only other requests of the same.
+            self._left.clear()
         if planner.bias.suspicious:
             self._round.shorten(BLOCK_STEPS)
         estimates = self._estimator.estimate()
@@ -328,10 +335,16 @@ class EngineLoop:
             situation = self._monitor.situation(settings.latency, self._planner.per_prefill_token, known)
             self._planned = self._monitor.batches(self._limits.max_num_seqs)
             estimates = estimates or self._estimator.estimate()
-            self._install(self._planner.plan(estimates, situation, self._plan, self._startup, self._planned))
+            recent = {k for k, seconds in self._left.items() if self._now - seconds < RECENT_SECONDS}
+            plan, startup = self._plan, self._startup
+            self._install(self._planner.plan(estimates, situation, plan, startup, self._planned, recent=recent))
             self._next = self._look
 
     def _install(self, plan: Plan) -> None:
+        if self._batch is not None:
+            before, after = self._plan.table.at(self._batch), plan.table.at(self._batch)
+            if before != after:
+                self._left[before] = self._now
         self._plan = plan
         self._entries = plan.table.entries
         self._prefill_entries = (plan.prefill_table or plan.table).entries

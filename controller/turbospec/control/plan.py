@@ -1,6 +1,6 @@
 """One table of draft lengths, and the predictions behind it."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -142,8 +142,11 @@ class Planner:
         previous: Plan,
         startup: Sequence[int],
         in_use: tuple[int, int],
+        *,
+        recent: Collection[int] = (),
     ) -> Plan:
-        """The table of the best K at every batch; kept as it was where nothing in ``in_use`` (batches) changes."""
+        """The table of the best K at every batch; kept as it was where nothing in ``in_use`` (batches) changes.
+        ``recent``: K that were left a moment ago."""
         allowed, batches = self._settings.allowed, self._limits.max_num_seqs
         tokens = tuple(expected_tokens(estimates, k) for k in allowed)
         widths = tuple(drafted_per_request(estimates, k) for k in allowed)
@@ -163,7 +166,8 @@ class Planner:
             missing = self._excess(estimates, seconds, situation)
             rates = np.array(known)[:, None] / seconds
             expected = self._over_steps(rates, np.array(known), seconds, widths, situation)
-            table = choose(expected, allowed, held.table if held else None, margins, missing, back=MOST_MARGIN)
+            known_table = held.table if held else None
+            table = choose(expected, allowed, known_table, margins, missing, back=MOST_MARGIN, recent=recent)
             crowded = self._crowded(widths, missing)
             if crowded is not None:
                 before = held.prefill_table or held.table if held else None
