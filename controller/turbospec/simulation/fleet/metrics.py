@@ -90,5 +90,5 @@ class Telemetry:
             case MetricName.OFFERED_LOAD_RATIO:
                 return (Reading(Form.VALUE, target, None if self.signal is None else self.signal.value()),)
             case MetricName.EXPECTED_PODS:
-                pods = None if self.signal is None else self.signal.expected_pods()
-                return (Reading(Form.AVERAGE_VALUE, target, pods),)
+                wanted = None if self.signal is None else self.signal.expected_pods()
+                return (Reading(Form.AVERAGE_VALUE, target, wanted),)
