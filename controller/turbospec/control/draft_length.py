@@ -15,11 +15,8 @@ HYSTERESIS_MARGIN = 0.02
 that staying can cost."""
 
 RECENT_MARGIN = 0.10
-"""By so much another K must promise more, or the one in force miss a ceiling, for one that was left within
-``RECENT_SECONDS`` to come back."""
-RECENT_SECONDS = 120.0
-"""Requests of one text differ, and a batch holds some tens of them for seconds: what their mean says is right for them
-and not for the next ones. Two minutes hold many batches; less than the margin is not worth a K that goes to and fro."""
+"""By so much another K must promise more, or the one in force miss a ceiling, for one that was left a moment ago to
+come back: less is not worth a K that goes to and fro."""
 
 
 class Reason(StrEnum):

@@ -8,7 +8,7 @@ from typing import Any
 
 from turbospec.control.acceptance import AcceptanceEstimator, PositionEstimate
 from turbospec.control.bias import LatencyBias
-from turbospec.control.draft_length import RECENT_SECONDS, Decision, Reason, restrict
+from turbospec.control.draft_length import Decision, Reason, restrict
 from turbospec.control.goodput import expected_tokens
 from turbospec.control.information import options, outlook
 from turbospec.control.latency import LatencyModel
@@ -24,6 +24,7 @@ from turbospec.control.probing import (
     ProbeReport,
     with_baseline,
 )
+from turbospec.control.recent import LeftLately
 from turbospec.control.region_fit import RegionFit
 from turbospec.control.rounds import Rounds
 from turbospec.control.served_cells import CellCollector, ServedCell
@@ -79,9 +80,7 @@ class EngineLoop:
         self._burst: Burst | None = None
         self._probed = False
         self._batch: int | None = None
-        # When each K that was in use was left for another one, by the clock of the steps.
-        self._left: dict[int, float] = {}
-        self._now = 0.0
+        self._left, self._now = LeftLately(), 0.0
         self._with_prefill = False
         self.rebuilds = 0
         """Tables built since the start."""
@@ -281,8 +280,7 @@ class EngineLoop:
             # Another text, another machine: what was left before may be best now.
             self._plan = self._plan.forgiving()
         if planner.bias.jumps != jumps:
-            # Not for another text: what looks like one is often only other requests of the same.
-            self._left.clear()
+            self._left.forget()
         if planner.bias.suspicious:
             self._round.shorten(BLOCK_STEPS)
         estimates = self._estimator.estimate()
@@ -335,8 +333,8 @@ class EngineLoop:
             situation = self._monitor.situation(settings.latency, self._planner.per_prefill_token, known)
             self._planned = self._monitor.batches(self._limits.max_num_seqs)
             estimates = estimates or self._estimator.estimate()
-            recent = {k for k, seconds in self._left.items() if self._now - seconds < RECENT_SECONDS}
             plan, startup = self._plan, self._startup
+            recent = self._left.at(self._now, estimates, settings.allowed[-1])
             self._install(self._planner.plan(estimates, situation, plan, startup, self._planned, recent=recent))
             self._next = self._look
 
@@ -344,7 +342,7 @@ class EngineLoop:
         if self._batch is not None:
             before, after = self._plan.table.at(self._batch), plan.table.at(self._batch)
             if before != after:
-                self._left[before] = self._now
+                self._left.leave(before, self._now, plan.tokens[-1] if plan.tokens else None)
         self._plan = plan
         self._entries = plan.table.entries
         self._prefill_entries = (plan.prefill_table or plan.table).entries
