@@ -80,12 +80,15 @@ class Load:
     def __init__(self, core: DrivenCore) -> None:
         self._core = core
         self.added = 0
+        self.grammars = False
+        """Every other request has a structured output."""
 
     def top_up(self, clients: int) -> None:
         """A new request for every one that has ended."""
         running, waiting = self._core.scheduler.get_request_counts()
         for _ in range(clients - running - waiting):
-            self._core.add(f"request-{self.added}", 20 + 37 * self.added % 400, 30 + 13 * self.added % 90)
+            length, grammar = 20 + 37 * self.added % 400, self.grammars and self.added % 2 == 0
+            self._core.add(f"request-{self.added}", length, 30 + 13 * self.added % 90, grammar=grammar)
             self.added += 1
 
     def drain(self) -> None:
@@ -189,6 +192,9 @@ def main(model: str, kind: str, count: str) -> None:
         core.core.batch_queue_size, core.core.batch_queue = 3, deque(maxlen=3)
         result["pairing"]["2"] = pairing(core, client, load)
         core.core.batch_queue_size, core.core.batch_queue = 2, deque(maxlen=2)
+    load.grammars = True
+    result["pairing"]["grammars"] = pairing(core, client, load)
+    load.grammars = False
     result["swaps"] = swaps(core, client, load, int(count))
     result |= {"statuses": client.statuses, "wrong": wrong_answers(core), "requests": load.added}
     unsupported = attached.runtime.unsupported()

@@ -99,6 +99,7 @@ class EngineReport:
     the drafts asked for that are longer than j tokens; empty where the engine does not tell. ``unattainable``: whether
     the engine's own loop found that no K meets the objective, at the last step; None where it did not judge. ``table``
     is K by batch as now decided. ``requests`` is None where the engine does not count them.
+    ``tokens_per_second`` is what it delivered lately; None until it has been watched for some seconds.
     ``regions``: measured over predicted step times under the latency model in force, by octave of batches.
     """
 
@@ -130,6 +131,7 @@ class EngineReport:
     max_num_batched_tokens: int = 0
     kv_cache_tokens: int = 0
     graph_sizes: tuple[int, ...] = ()
+    tokens_per_second: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
