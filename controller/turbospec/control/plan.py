@@ -1,6 +1,6 @@
 """One table of draft lengths, and the predictions behind it."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -151,8 +151,11 @@ class Planner:
         previous: Plan,
         startup: Sequence[int],
         in_use: tuple[int, int],
+        *,
+        recent: Collection[int] = (),
     ) -> Plan:
-        """The table of the best K at every batch; kept as it was where nothing in ``in_use`` (batches) changes."""
+        """The table of the best K at every batch; kept as it was where nothing in ``in_use`` (batches) changes.
+        ``recent``: K that were left a moment ago."""
         allowed, batches = self._settings.allowed, self._limits.max_num_seqs
         tokens = tuple(expected_tokens(estimates, k) for k in allowed)
         widths = tuple(drafted_per_request(estimates, k) for k in allowed)
@@ -179,7 +182,8 @@ class Planner:
             lengthened = self._lengthened(delivered, predicted, seconds, graph_exit, widths, situation)
             if lengthened is not None:
                 expected /= lengthened
-            table = choose(expected, allowed, held.table if held else None, margins, missing, back=MOST_MARGIN)
+            before = held.table if held else None
+            table = choose(expected, allowed, before, margins, missing, back=MOST_MARGIN, recent=recent)
             crowded = self._crowded(widths, missing)
             if crowded is not None:
                 before = held.prefill_table or held.table if held else None
