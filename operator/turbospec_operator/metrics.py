@@ -93,6 +93,18 @@ class Metrics:
             load,
             registry=self._registry,
         )
+        self._expected_ratio = Gauge(
+            "turbospec_expected_load_ratio",
+            "The ratio of offered over attainable work when a pod that is asked for now would be Ready.",
+            load,
+            registry=self._registry,
+        )
+        self._expected_demand = Gauge(
+            "turbospec_expected_demand_tokens_per_second",
+            "Output tokens per second that will be asked for when a pod that is asked for now would be Ready.",
+            load,
+            registry=self._registry,
+        )
         self._load_unknown = Gauge(
             "turbospec_offered_load_unknown",
             "1 where the load is not known, with the reason; the other series of that target are then absent.",
@@ -105,6 +117,7 @@ class Metrics:
             ["namespace", "scale_target_kind", "scale_target", "state", "reason"],
             registry=self._registry,
         )
+        self._expected = (self._expected_ratio, self._expected_demand)
         self._loads = (self._load_unknown, self._load_ratio, self._load_part, self._capacity, self._demand)
         self._gauges = (
             self._engines,
@@ -170,7 +183,7 @@ class Metrics:
 
     def loads(self, loads: Mapping[LoadKey, LoadMemory]) -> None:
         """The load of every (namespace, scale target, profile key); where it is not known there is no series."""
-        for gauge in self._loads:
+        for gauge in (*self._loads, *self._expected):
             gauge.clear()
         for (namespace, target, profile_key), entry in loads.items():
             # Two labels, for a Kubernetes label selector, as external metrics take one, knows no slash in a value.
@@ -184,6 +197,8 @@ class Metrics:
                 self._load_part.labels(*labels, phase).set(getattr(signal, phase))
             self._capacity.labels(*labels).set(signal.pod_capacity_tokens_per_second)
             self._demand.labels(*labels).set(signal.demand_tokens_per_second)
+            self._expected_ratio.labels(*labels).set(signal.expected_ratio)
+            self._expected_demand.labels(*labels).set(signal.expected_tokens_per_second)
 
     def scale_events(self, events: Mapping[tuple[str, str], ScaleEvent]) -> None:
         """What is happening to every (namespace, scale target) that has pods."""
