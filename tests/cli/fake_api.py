@@ -8,9 +8,10 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
 
-from tests.cli.recorded_api import POLL_SECONDS
-
 Raw = dict[str, Any]
+
+SHUTDOWN_POLL_SECONDS = 0.01
+"""How often the server looks whether it is to end; its own half second is most of what a test here takes."""
 
 CONFIG = """
 apiVersion: v1
@@ -67,7 +68,7 @@ class FakeApi:
         self.kubeconfig.write_text(CONFIG.format(port=self._server.server_port))
 
     def __enter__(self) -> Self:
-        threading.Thread(target=self._server.serve_forever, args=(POLL_SECONDS,), daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(SHUTDOWN_POLL_SECONDS,), daemon=True).start()
         return self
 
     def __exit__(

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-Raw = dict[str, Any]
+from tests.cli.fake_api import SHUTDOWN_POLL_SECONDS
 
-POLL_SECONDS = 0.01
-"""How long the end of a server may be waited for; half a second by default, in each of many tests."""
+Raw = dict[str, Any]
 
 CONFIG = """
 apiVersion: v1
@@ -89,7 +88,7 @@ def recorded_api(folder: Path) -> Iterator[RecordedApi]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     api.kubeconfig.write_text(CONFIG.format(port=server.server_address[1]))
-    thread = threading.Thread(target=server.serve_forever, args=(POLL_SECONDS,), daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(SHUTDOWN_POLL_SECONDS,), daemon=True)
     thread.start()
     try:
         yield api

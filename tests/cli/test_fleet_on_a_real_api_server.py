@@ -7,13 +7,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from tests.chart.conftest import CHART
 from tests.support.apiserver import ApiServer
 from turbospec.cli.main import main
 
 pytestmark = pytest.mark.apiserver
 
-CRDS = CHART.parents[1] / "crds"
 VIEW = ["get", "list", "watch"]
 EDIT = [*VIEW, "create", "update", "patch", "delete", "deletecollection"]
 
@@ -41,12 +39,10 @@ def run_on(kubeconfig: Path, namespace: str, *arguments: str) -> tuple[int, str]
 
 
 @pytest.fixture
-def namespace(api_server: ApiServer) -> str:
+def namespace(api_with_kinds: ApiServer) -> str:
     """A fresh one, where our kinds are served."""
-    api_server.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(CRDS))
-    api_server.kubectl("wait", "--for=condition=Established", "--timeout=60s", "-f", str(CRDS))
     name = f"cli-{secrets.token_hex(4)}"
-    api_server.kubectl("create", "namespace", name)
+    api_with_kinds.create_namespace(name)
     return name
 
 
