@@ -124,6 +124,7 @@ def swaps(core: DrivenCore, client: Client, load: Load, count: int) -> dict[str,
         steps.begun += 1
         number = steps.begun - 1
         output = schedule(*arguments)
+        steps.ended += 1
         if output.total_num_scheduled_tokens:
             widths = sorted({len(draft) for draft in output.scheduled_spec_decode_tokens.values()})
             steps.rows.append([number, output.num_spec_tokens_to_schedule, widths])
@@ -136,7 +137,7 @@ def swaps(core: DrivenCore, client: Client, load: Load, count: int) -> dict[str,
     def put_all() -> None:
         for number in range(count):
             k = LADDER[(number + number // 7) % 4]
-            sent = steps.begun
+            sent = steps.ended  # a step that is being scheduled may already decide with this document
             promised = client.put(table(f"swap-{number}", k))
             puts.append({"k": k, "sent": sent, "acknowledged": steps.begun, "promised": promised})
             while steps.begun < puts[-1]["acknowledged"] + 2:  # at least a step is decided with every document
@@ -155,7 +156,7 @@ def swaps(core: DrivenCore, client: Client, load: Load, count: int) -> dict[str,
 
 class _StepLog:
     def __init__(self) -> None:
-        self.begun = 0
+        self.begun = self.ended = 0
         self.rows: list[list[Any]] = []
 
 
