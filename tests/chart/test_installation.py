@@ -50,6 +50,7 @@ VARIANTS: dict[str, dict[str, object]] = {
     },
     "all that is optional": {
         "networkPolicy": {"enabled": True},
+        "dashboards": {"enabled": True},
         "imagePullSecrets": [{"name": "registry"}],
         "prometheus": {"url": "http://prometheus:9090"},
         "operator": {"nodeSelector": {"a": "b"}, "tolerations": [{"operator": "Exists"}], "podAnnotations": {}},

@@ -137,7 +137,7 @@ def swaps(core: DrivenCore, client: Client, load: Load, count: int) -> dict[str,
     def put_all() -> None:
         for number in range(count):
             k = LADDER[(number + number // 7) % 4]
-            sent = steps.ended  # a step that is being scheduled may already decide with this document
+            sent = steps.ended  # one that has begun may not have read its K yet
             promised = client.put(table(f"swap-{number}", k))
             puts.append({"k": k, "sent": sent, "acknowledged": steps.begun, "promised": promised})
             while steps.begun < puts[-1]["acknowledged"] + 2:  # at least a step is decided with every document

@@ -37,11 +37,19 @@ SPECULATION = {
 }
 
 
-class VllmServer:
-    """What a test asks of vLLM and of the runtime in it; EngineCore is a process of its own, as in production."""
+def table(name: str, k: int) -> dict[str, Any]:
+    """A control document that fixes K."""
+    row = {"fromBatch": 1, "toBatch": 16, "draftTokens": k}
+    return {"id": name, "epoch": 1, "mode": "table", "allowedDraftTokens": [k], "table": [row]}
 
-    def __init__(self, folder: Path) -> None:
+
+class VllmServer:
+    """What a test asks of vLLM and of the runtime in it. ``engine_process``: EngineCore and its worker are processes of
+    their own, as by default; the witness does not see into the worker then."""
+
+    def __init__(self, folder: Path, *, engine_process: bool = False) -> None:
         self.port, self.control_port = free_ports(2)
+        self.engine_process = engine_process
         self.witness_file = folder / "witness.jsonl"
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
@@ -171,7 +179,7 @@ class VllmServer:
         environment = vllm_environment(self._folder, self.control_port)
         environment["PYTHONPATH"] += os.pathsep + str(_witness_plugin(self._folder))
         environment[witness.FILE] = str(self.witness_file)
-        environment["VLLM_ENABLE_V1_MULTIPROCESSING"] = "1"
+        environment["VLLM_ENABLE_V1_MULTIPROCESSING"] = "1" if self.engine_process else "0"
         return environment
 
     def _json(self, method: str, port: int, path: str, body: Any = None) -> Any:
@@ -213,10 +221,10 @@ def vllm_environment(folder: Path, control_port: int) -> dict[str, str]:
 
 
 @contextmanager
-def serve(folder: Path) -> Iterator[VllmServer]:
+def serve(folder: Path, *, engine_process: bool = False) -> Iterator[VllmServer]:
     """A server that has answered /health."""
     (folder / "turbospec.zip").write_bytes(build_runtime_zip())
-    server = VllmServer(folder)
+    server = VllmServer(folder, engine_process=engine_process)
     try:
         server.start()
         yield server

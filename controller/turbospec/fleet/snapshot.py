@@ -176,6 +176,7 @@ class ProfileView:
     ``latency`` is None when its content was refused; ``invalid`` says why. ``coverage``: what of the planned cells was
     measured, where the profile says it. ``identity`` is that of the engine it was measured on, ``measured_seconds``
     when that was. ``served``: it was grown while engines served, not measured by a Job or a person.
+    ``hold_out_error``: the fit's median relative error on cells that it had not seen, where the profile says it.
     """
 
     namespace: str | None
@@ -187,6 +188,7 @@ class ProfileView:
     identity: EngineIdentity | None = None
     measured_seconds: float | None = None
     served: bool = False
+    hold_out_error: float | None = None
 
 
 class JobPhase(StrEnum):

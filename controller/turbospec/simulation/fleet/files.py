@@ -39,6 +39,8 @@ class MetricName(StrEnum):
     """Tokens still to generate per replica; beside it tokens still to prefill, at one full step of them."""
     OFFERED_LOAD_RATIO = "offeredLoadRatio"
     """turbospec_offered_load_ratio."""
+    EXPECTED_PODS = "expectedPods"
+    """turbospec_expected_demand_tokens_per_second over turbospec_pod_capacity_tokens_per_second."""
 
 
 class StartupSpec(WireModel):
