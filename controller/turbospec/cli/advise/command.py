@@ -14,7 +14,8 @@ from turbospec.cli.advise import queries
 from turbospec.cli.advise.prometheus import Prometheus, Span
 from turbospec.cli.advise.text import document, text
 from turbospec.cli.errors import CommandError
-from turbospec.cli.fleet.output import output_option, show
+from turbospec.cli.fleet.output import show
+from turbospec.cli.options import output_option
 from turbospec.cli.profile.files import read_profile
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -59,7 +60,7 @@ def _duration(_context: click.Context, _parameter: click.Parameter, value: str) 
     help="The token that Prometheus, or what is before it, asks for.",
 )
 @click.option("--header", "headers", metavar="'NAME: VALUE'", multiple=True, help="Sent along; repeat for several.")
-@output_option
+@output_option("table", "json", "yaml")
 def advise(
     *,
     url: str,
