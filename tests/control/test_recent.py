@@ -4,11 +4,18 @@ import pytest
 
 from turbospec.control.acceptance import PositionEstimate
 from turbospec.control.goodput import expected_tokens
-from turbospec.control.recent import RECENT_SECONDS, LeftLately
+from turbospec.control.recent import RECENT_SECONDS, SETTLED_SECONDS, LeftLately
 
 
 def text(acceptance: float | None) -> tuple[PositionEstimate, ...]:
     return (PositionEstimate(acceptance, 1.0, 500.0),) * 3
+
+
+def settled(before: float = SETTLED_SECONDS) -> LeftLately:
+    """Of an engine that began so long before 100.0."""
+    left = LeftLately()
+    assert left.at(100.0 - before, text(None), 3) == set()
+    return left
 
 
 @pytest.mark.parametrize(
@@ -28,7 +35,7 @@ def test_a_k_was_left_lately_while_the_text_is_the_same(
     seconds: float, acceptance: float | None, recent: set[int]
 ) -> None:
     """Of text of acceptance 0.6."""
-    left = LeftLately()
+    left = settled()
     left.leave(1, 100.0, expected_tokens(text(0.6), 3))
     assert left.at(100.0 + seconds, text(acceptance), 3) == recent
     left.forget()
@@ -36,6 +43,13 @@ def test_a_k_was_left_lately_while_the_text_is_the_same(
 
 
 def test_a_k_that_was_left_before_anything_was_known_may_come() -> None:
-    left = LeftLately()
+    left = settled()
     left.leave(1, 100.0, None)
+    assert left.at(101.0, text(0.6), 3) == set()
+
+
+def test_what_an_engine_leaves_in_its_first_minutes_may_come_back() -> None:
+    """It knew little of the text then."""
+    left = settled(SETTLED_SECONDS - 1.0)
+    left.leave(1, 100.0, expected_tokens(text(0.6), 3))
     assert left.at(101.0, text(0.6), 3) == set()
