@@ -79,6 +79,7 @@ def profile(subject: Subject, seconds: float) -> tuple[ProfileResult, float]:
         "TURBOSPEC_PROFILE": "1",
         "TURBOSPEC_PROFILE_SECONDS": str(seconds),
         "TURBOSPEC_PROFILE_START_SECONDS": str(START_SECONDS),
+        "TURBOSPEC_PROFILE_PLAIN_SECONDS": "0",
         "TURBOSPEC_PROFILE_DRAFT_TOKENS": ",".join(map(str, DRAFT_TOKENS)),
         "TURBOSPEC_TERMINATION_LOG": str(message),
     }

@@ -18,7 +18,7 @@ from turbospec.control.latency import (
 from turbospec.control.step import StepRecord
 from turbospec.profiling.accuracy import Accuracy, held_out
 from turbospec.profiling.grid import CellPlan
-from turbospec.profiling.measure import is_clean
+from turbospec.profiling.measure import is_clean, is_pure_decode
 from turbospec.profiling.surface import Surface, build_surface
 
 OUTLIER_FACTOR = 1.5
@@ -64,7 +64,7 @@ def evaluate(
     if not cells:
         raise TooFewSamplesError(
             f"no cell has {FEWEST_SAMPLES} clean steps for each K of {', '.join(map(str, draft_tokens))}: "
-            "the run was too short, or the drafter proposes almost nothing"
+            f"the run was too short, or the drafter proposes almost nothing{_nearest(records, draft_tokens)}"
         )
     samples = [replace(cell.sample(), weight=cell.samples) for cell in cells]
     prefills = [sample for seen in records.values() for sample in _samples(seen) if sample.prefill_tokens]
@@ -103,6 +103,20 @@ def medians(
     squares = sum(spread**2 * count for _, spreads in found for spread, count in spreads)
     freedom = sum(count - 1 for _, spreads in found for _, count in spreads)
     return [cell for cells, _ in found for cell in cells], max(LEAST_NOISE, math.sqrt(squares / max(freedom, 1)))
+
+
+def _nearest(records: Mapping[CellPlan, Sequence[StepRecord]], draft_tokens: Sequence[int]) -> str:
+    """What was seen in the cell that lacks least: whether steps were missing, or the drafts in them."""
+    seen = [
+        (plan, [sum(is_clean(step, plan.batch, k) for step in steps) for k in draft_tokens], steps)
+        for plan, steps in records.items()
+    ]
+    if not seen:
+        return " (no step was seen)"
+    plan, clean, steps = max(seen, key=lambda each: sum(min(count, FEWEST_SAMPLES) for count in each[1]))
+    pure = [step.interval_draft_tokens for step in steps if is_pure_decode(step, plan.batch)]
+    counts = ", ".join(f"{count}/{pure.count(k)} at K={k}" for k, count in zip(draft_tokens, clean, strict=True))
+    return f" (nearest: batch {plan.batch}, prompt {plan.prompt_tokens}: clean of all its steps {counts})"
 
 
 def _surface(model: LatencyModel, noise: float, graph_sizes: Sequence[int]) -> Surface:
