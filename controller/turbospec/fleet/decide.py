@@ -15,8 +15,10 @@ from turbospec.fleet.load_memory import LoadKey, LoadMemory
 from turbospec.fleet.matching import Governance, govern, seniority
 from turbospec.fleet.memory import EngineMemory, FleetMemory, PolicyMemory, PoolMemory, request_key
 from turbospec.fleet.pooling import Pools
+from turbospec.fleet.profile_standing import ProfileStanding
+from turbospec.fleet.profile_status import ProfileUse, profile_statuses
 from turbospec.fleet.profiles import FittingProfile, ProfileKey, fitting_profiles
-from turbospec.fleet.profiling import Candidate, ProfileStanding, plan_profiling
+from turbospec.fleet.profiling import Candidate, plan_profiling
 from turbospec.fleet.reuse import with_stand_ins
 from turbospec.fleet.scale_events import classify, moving_owners
 from turbospec.fleet.scaling import scale_targets, targets_by_pod
@@ -60,8 +62,10 @@ def decide(snapshot: FleetSnapshot, memory: FleetMemory) -> tuple[tuple[Effect, 
         drifted=agreement.drifted,
     )
     plan = plan_profiling(candidates.values(), profiles, jobs)
-    grown, served = plan_served(candidates.values(), profiles, memory.served, now)
+    grown, served = plan_served(candidates.values(), profiles, memory.served, now, jobs.forbidden)
     profiles, standings = with_stand_ins(snapshot.profiles, candidates.values(), profiles, plan.standings)
+    use = ProfileUse(tuple(candidates.values()), profiles, agreement.drifted, now)
+    of_profiles, profile_memory = profile_statuses(snapshot.profiles, use, memory.profile_statuses)
     requests = [*_runtimes(policies, memory, now), *plan.effects]
     pushes: list[PushControl] = []
     reports: list[Effect] = []
@@ -105,8 +109,9 @@ def decide(snapshot: FleetSnapshot, memory: FleetMemory) -> tuple[tuple[Effect, 
         jobs=sights,
         failed_starts=failed_starts,
         scale_events=scale_events,
+        profile_statuses=profile_memory,
     )
-    return (*requests, *grown, *pushes, *reports), remembered
+    return (*requests, *grown, *pushes, *of_profiles, *reports), remembered
 
 
 @dataclass(frozen=True, slots=True)

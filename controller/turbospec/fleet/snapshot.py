@@ -9,7 +9,7 @@ from turbospec.control.region_fit import RegionFit
 from turbospec.control.served_cells import ServedCell
 from turbospec.fleet.autoscalers import AutoscalerView
 from turbospec.fleet.demand import RequestCounts
-from turbospec.fleet.effects import DecisionReport, StoppedTemplate, TableRange
+from turbospec.fleet.effects import ConditionValue, DecisionReport, StoppedTemplate, TableRange
 
 
 class Mode(StrEnum):
@@ -173,7 +173,8 @@ class ProfileView:
 
     ``latency`` is None when its content was refused; ``invalid`` says why. ``coverage``: what of the planned cells was
     measured, where the profile says it. ``identity`` is that of the engine it was measured on, ``measured_seconds``
-    when that was. ``served``: it was grown while engines served, not measured by a Job or a person.
+    when that was. ``served``: it was grown while engines served, not measured by a Job or a person. ``reported`` are
+    the conditions in its status now.
     """
 
     namespace: str | None
@@ -185,6 +186,9 @@ class ProfileView:
     identity: EngineIdentity | None = None
     measured_seconds: float | None = None
     served: bool = False
+    uid: str = ""
+    generation: int = 0
+    reported: tuple[ConditionValue, ...] = ()
 
 
 class JobPhase(StrEnum):
@@ -220,11 +224,16 @@ class JobView:
 
 @dataclass(frozen=True, slots=True)
 class JobObstacle:
-    """Why the profiling Job of this name could not be created when it was tried last, and what to do."""
+    """Why the profiling Job of this name, for this key, could not be created when it was tried last, and what to do.
+
+    ``forbidden``: the operator lacks the permission.
+    """
 
     namespace: str
     name: str
+    key: str
     message: str
+    forbidden: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from turbospec.wire.engine_state import EngineLimits, EngineState
 
 logger = logging.getLogger("turbospec.profiling")
 
-CORPUS_SECONDS = 120.0
+CORPUS_SECONDS = 300.0
 """Limit for one warm-up completion: the first request of a process compiles and loads what later ones find ready."""
 CONTROL_SECONDS = 30.0
 """How long after /health the control server may take: it starts with the engine, before vLLM serves."""

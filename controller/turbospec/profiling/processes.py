@@ -4,7 +4,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NoReturn
 
@@ -73,7 +73,7 @@ def original_environment(*, marked_by: str) -> dict[str, str]:
     return found if marked_by in found else dict(os.environ)
 
 
-def become(command: Sequence[str], environment: Mapping[str, str]) -> NoReturn:
+def become(command: list[str], environment: Mapping[str, str]) -> NoReturn:
     """This process becomes another program and keeps its id. Raises OSError where that is impossible."""
     for entry in Path("/proc/self/fd").iterdir():
         # Sockets and devices that libraries have opened would otherwise stay open, and a server's port taken.
