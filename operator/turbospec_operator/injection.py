@@ -21,29 +21,16 @@ from turbospec_operator.injection_command import (
     reads_config_file,
     with_flag,
 )
+from turbospec_operator.injection_environment import Operation, RefusedError, environment
 from turbospec_operator.injection_startup import speculative_config
 from turbospec_operator.injection_template import template_digest
-from turbospec_operator.runtime_bundle import MOUNT_PATH, ZIP_NAME, config_map_name
+from turbospec_operator.injection_volumes import volumes
 from turbospec_operator.tokens import engine_token, token_sha256
 
 Raw = Mapping[str, Any]
-Operation = dict[str, Any]
-
-VOLUME = "turbospec-runtime"
-STATE_VOLUME = "turbospec-state"
-STATE_PATH = "/var/run/turbospec"
-"""Where an engine keeps its control document and what it has learnt: a container that restarts has lost its own files,
-the pod's volume stays."""
-STATE_SIZE = "4Mi"
-"""Of two files, 64 and 256 KiB at most, each written beside the old one."""
-PLUGIN = "turbospec"
-ZIP_PATH = f"{MOUNT_PATH}/{ZIP_NAME}"
 
 ANNOTATION_SPECULATION = "turbospec.io/speculation"
 """What became of the policy's speculative method in this pod: added, or why not."""
-
-ANNOTATION_IMAGE_PYTHONPATH = "turbospec.io/image-pythonpath"
-"""Set by users whose image has a PYTHONPATH of its own, which no pod shows and which ours would hide."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +49,6 @@ class Outcome:
     patch: tuple[Operation, ...] = ()
     refusal: str | None = None
     injected: bool = False
-
-
-class _RefusedError(Exception):
-    """This pod cannot be injected; the message is one line for its annotation. ``template`` is noted too."""
-
-    def __init__(self, message: str, template: str | None = None) -> None:
-        super().__init__(message)
-        self.template = template
 
 
 _NOTHING_STOPPED: Mapping[str, str] = MappingProxyType({})
@@ -110,37 +89,30 @@ def inject(
         if engine is None:
             if labels.get(names.LABEL_INJECT) != "true" and policy is None:
                 return Outcome()
-            raise _RefusedError(
+            raise RefusedError(
                 "no container serves vLLM as far as its command tells: name it in the policy's spec.engine.container"
             )
         template = None if policy is None else template_digest(pod, engine.container, policy, runtime.hash)
-        if (
-            template is not None
-            and template in stopped
-            and names.ANNOTATION_INJECTED not in (pod["metadata"].get("annotations") or {})
-        ):
-            raise _RefusedError(f"injection is stopped for pods like this one: {stopped[template]}", template)
-        nonce = (pod["metadata"].get("annotations") or {}).get(names.ANNOTATION_NONCE) or nonce
+        if template is not None and template in stopped and names.ANNOTATION_INJECTED not in _present(pod):
+            raise RefusedError(f"injection is stopped for pods like this one: {stopped[template]}", template)
+        nonce = _present(pod).get(names.ANNOTATION_NONCE) or nonce
         token = engine_token(runtime.master_key, namespace, nonce)
         speculation, operations = _speculation(engine, policy)
+        said = {
+            names.ANNOTATION_INJECTED: runtime.hash,
+            names.ANNOTATION_NONCE: nonce,
+            names.ANNOTATION_CONTAINER: engine.container["name"],
+            **({names.ANNOTATION_TEMPLATE: template} if template else {}),
+            **({ANNOTATION_SPECULATION: speculation} if speculation else {}),
+        }
         patch = (
-            *_environment(pod, engine, _control_port(pod, runtime, nonce), token_sha256(token)),
+            *environment(pod, engine.container, engine.path, _control_port(pod, runtime, nonce), token_sha256(token)),
             *operations,
-            *_volumes(pod, engine, runtime),
-            *_annotations(
-                pod,
-                {
-                    names.ANNOTATION_INJECTED: runtime.hash,
-                    names.ANNOTATION_NONCE: nonce,
-                    names.ANNOTATION_CONTAINER: engine.container["name"],
-                    **({names.ANNOTATION_TEMPLATE: template} if template else {}),
-                    **({ANNOTATION_SPECULATION: speculation} if speculation else {}),
-                },
-                removed=names.ANNOTATION_NOT_INJECTED,
-            ),
+            *volumes(pod, engine.container, engine.path, runtime.hash),
+            *_annotations(pod, said, removed=names.ANNOTATION_NOT_INJECTED),
         )
         return Outcome(patch, injected=True)
-    except _RefusedError as error:
+    except RefusedError as error:
         reason = str(error)
         said = {names.ANNOTATION_NOT_INJECTED: reason}
         if error.template is not None:
@@ -167,66 +139,15 @@ def _find_engine(pod: Raw, named: str | None) -> _Engine | None:
         for engine in engines:
             if engine.container.get("name") == named:
                 return engine
-        raise _RefusedError(f"the policy's spec.engine.container is {named}, but the pod has: {_names(engines)}")
+        raise RefusedError(f"the policy's spec.engine.container is {named}, but the pod has: {_names(engines)}")
     serving = [engine for engine in engines if engine.serving is not None]
     if len(serving) > 1:
-        raise _RefusedError(f"{_names(serving)} all serve vLLM: name one in the policy's spec.engine.container")
+        raise RefusedError(f"{_names(serving)} all serve vLLM: name one in the policy's spec.engine.container")
     return serving[0] if serving else None
 
 
 def _names(engines: Sequence[_Engine]) -> str:
     return ", ".join(str(engine.container.get("name")) for engine in engines)
-
-
-def _environment(pod: Raw, engine: _Engine, control_port: int, token_hash: str) -> Iterator[Operation]:
-    variables: Sequence[Raw] = engine.container.get("env") or []
-    wanted = {
-        "PYTHONPATH": _python_path(pod, engine.container),
-        names.ENV_TOKEN_SHA256: token_hash,
-        # A port that the user chose stays: the operator reads it from the pod.
-        names.ENV_CONTROL_PORT: _value(variables, names.ENV_CONTROL_PORT) or str(control_port),
-        names.ENV_STATE_DIR: _value(variables, names.ENV_STATE_DIR) or STATE_PATH,
-    }
-    plugins = _value(variables, "VLLM_PLUGINS")
-    if plugins is not None and PLUGIN not in plugins.split(","):
-        wanted["VLLM_PLUGINS"] = f"{plugins},{PLUGIN}" if plugins else PLUGIN
-    if not variables:
-        yield {"op": "add", "path": f"{engine.path}/env", "value": []}
-    for name, value in wanted.items():
-        position = _position(variables, name)
-        if position is None:
-            yield {"op": "add", "path": f"{engine.path}/env/-", "value": {"name": name, "value": value}}
-        elif variables[position].get("value") != value:
-            yield {"op": "replace", "path": f"{engine.path}/env/{position}", "value": {"name": name, "value": value}}
-
-
-def _python_path(pod: Raw, container: Raw) -> str:
-    """Ours comes last: nothing of the user's is shadowed."""
-    existing = _value(container.get("env") or [], "PYTHONPATH")
-    if existing is None:
-        existing = (pod["metadata"].get("annotations") or {}).get(ANNOTATION_IMAGE_PYTHONPATH)
-    if existing is None and container.get("envFrom"):
-        # env hides envFrom, but may refer to it. Where envFrom holds no PYTHONPATH this stays as it is written: a
-        # folder that does not exist, which Python skips.
-        existing = "$(PYTHONPATH)"
-    if not existing:
-        return ZIP_PATH
-    return existing if ZIP_PATH in existing.split(":") else f"{existing}:{ZIP_PATH}"
-
-
-def _value(variables: Sequence[Raw], name: str) -> str | None:
-    """The value of a variable, None where it is not set; refuses one whose value is not in the pod."""
-    position = _position(variables, name)
-    if position is None:
-        return None
-    if variables[position].get("valueFrom"):
-        raise _RefusedError(f"the container takes {name} from valueFrom, nothing can be appended to it: set its value")
-    return str(variables[position].get("value") or "")
-
-
-def _position(variables: Sequence[Raw], name: str) -> int | None:
-    """Where a variable is set; the last one counts, as for the kubelet."""
-    return max((index for index, variable in enumerate(variables) if variable.get("name") == name), default=None)
 
 
 def _speculation(engine: _Engine, policy: SpeculationPolicySpec | None) -> tuple[str | None, tuple[Operation, ...]]:
@@ -250,60 +171,9 @@ def _speculation(engine: _Engine, policy: SpeculationPolicySpec | None) -> tuple
     return f"added: {policy.speculation.method}", (operation,)
 
 
-def _volumes(pod: Raw, engine: _Engine, runtime: Runtime) -> Iterator[Operation]:
-    volumes: Sequence[Raw] = pod["spec"].get("volumes") or []
-    mounts: Sequence[Raw] = engine.container.get("volumeMounts") or []
-    if not volumes:
-        yield {"op": "add", "path": "/spec/volumes", "value": []}
-    if not mounts:
-        yield {"op": "add", "path": f"{engine.path}/volumeMounts", "value": []}
-    # Optional: a pod without its ConfigMap starts as plain vLLM instead of not at all.
-    config_map = {"name": config_map_name(runtime.hash), "optional": True}
-    yield from _volume(volumes, {"name": VOLUME, "configMap": config_map})
-    yield from _mount(engine.path, mounts, {"name": VOLUME, "mountPath": MOUNT_PATH, "readOnly": True})
-    if _value(engine.container.get("env") or [], names.ENV_STATE_DIR) in {None, STATE_PATH}:
-        yield from _volume(volumes, {"name": STATE_VOLUME, "emptyDir": {"sizeLimit": STATE_SIZE}})
-        yield from _mount(engine.path, mounts, {"name": STATE_VOLUME, "mountPath": STATE_PATH})
-
-
-def _volume(volumes: Sequence[Raw], wanted: Raw) -> Iterator[Operation]:
-    for index, volume in enumerate(volumes):
-        if volume.get("name") != wanted["name"]:
-            continue
-        if not _is_ours(volume):
-            raise _RefusedError(f"the pod has a volume {wanted['name']} of its own: rename it")
-        if "configMap" in wanted and _config_map(volume) != _config_map(wanted):
-            yield {"op": "replace", "path": f"/spec/volumes/{index}", "value": wanted}
-        return
-    yield {"op": "add", "path": "/spec/volumes/-", "value": wanted}
-
-
-def _is_ours(volume: Raw) -> bool:
-    """As an earlier call would have left it, for this release of the runtime or another."""
-    if volume["name"] == STATE_VOLUME:
-        return volume.get("emptyDir") is not None
-    return _config_map(volume).startswith(config_map_name(""))
-
-
-def _config_map(volume: Raw) -> str:
-    return str((volume.get("configMap") or {}).get("name"))
-
-
-def _mount(path: str, mounts: Sequence[Raw], wanted: Raw) -> Iterator[Operation]:
-    for mount in mounts:
-        if mount.get("mountPath") != wanted["mountPath"]:
-            continue
-        if mount.get("name") != wanted["name"]:
-            raise _RefusedError(
-                f"the container mounts {mount.get('name')} at {wanted['mountPath']}: mount it elsewhere"
-            )
-        return
-    yield {"op": "add", "path": f"{path}/volumeMounts/-", "value": wanted}
-
-
 def _annotations(pod: Raw, wanted: Mapping[str, str], removed: str | None = None) -> Iterator[Operation]:
     """Operations that make the annotations so."""
-    present: Raw = pod["metadata"].get("annotations") or {}
+    present = _present(pod)
     if not present:
         yield {"op": "add", "path": "/metadata/annotations", "value": {}}
     if removed is not None and removed in present:
@@ -311,6 +181,11 @@ def _annotations(pod: Raw, wanted: Mapping[str, str], removed: str | None = None
     for name, value in wanted.items():
         if present.get(name) != value:
             yield {"op": "add", "path": _annotation_path(name), "value": value}
+
+
+def _present(pod: Raw) -> Raw:
+    annotations: Raw = pod["metadata"].get("annotations") or {}
+    return annotations
 
 
 def _annotation_path(name: str) -> str:

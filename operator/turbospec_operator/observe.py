@@ -24,10 +24,10 @@ from turbospec_operator.cluster import (
     NotFoundError,
     Raw,
 )
+from turbospec_operator.endpoints import endpoint_of, why_no_endpoint
 from turbospec_operator.engines import EngineClient, EngineEndpoint, EngineError
 from turbospec_operator.job_views import Measured
 from turbospec_operator.served_cells import ServedCellsReader
-from turbospec_operator.tokens import engine_token
 
 RESYNC_SECONDS = 10.0
 """Policies and profiles are listed again after this long even where no watch event asked for it: kopf does not report
@@ -248,47 +248,13 @@ class Observer:
         endpoint = endpoints.get(pod["metadata"]["uid"])
         view = views.pod_view(pod, None, None)
         if endpoint is None:
-            return replace(view, unreachable=_why_no_endpoint(pod) if view.injected else None)
+            return replace(view, unreachable=why_no_endpoint(pod) if view.injected else None)
         try:
             state = await self._engines.state(endpoint)
         except EngineError as error:
             collected.token_refused |= error.status == 401
             return replace(view, unreachable=str(error))
         return replace(view, report=views.engine_report(state, pod, nodes.get(str(view.node))))
-
-
-def endpoint_of(pod: Raw, master_key: bytes, default_port: int) -> EngineEndpoint | None:
-    """Where an injected pod's engine listens; None while it has no address or was not injected."""
-    annotations = pod["metadata"].get("annotations") or {}
-    status = pod.get("status") or {}
-    nonce = annotations.get(names.ANNOTATION_NONCE)
-    if names.ANNOTATION_INJECTED not in annotations or not nonce:
-        return None
-    if status.get("phase") != "Running" or not status.get("podIP"):
-        return None
-    token = engine_token(master_key, pod["metadata"]["namespace"], nonce)
-    return EngineEndpoint(status["podIP"], _control_port(pod, default_port), token)
-
-
-def _control_port(pod: Raw, default: int) -> int:
-    wanted = (pod["metadata"].get("annotations") or {}).get(names.ANNOTATION_CONTAINER)
-    for container in (pod.get("spec") or {}).get("containers") or []:
-        if wanted is not None and container.get("name") != wanted:
-            continue
-        for variable in container.get("env") or []:
-            text = str(variable.get("value", ""))
-            if variable.get("name") == names.ENV_CONTROL_PORT and text.isascii() and text.isdigit():
-                return int(text)
-    return default
-
-
-def _why_no_endpoint(pod: Raw) -> str:
-    status = pod.get("status") or {}
-    if names.ANNOTATION_NONCE not in (pod["metadata"].get("annotations") or {}):
-        return f"pod has no annotation {names.ANNOTATION_NONCE}; restart it"
-    if status.get("phase") != "Running":
-        return f"pod is {status.get('phase') or 'Pending'}"
-    return "pod has no address yet"
 
 
 def _job_views(

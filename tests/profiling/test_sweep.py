@@ -67,6 +67,14 @@ def test_certain_cells_are_visited_once() -> None:
     assert sweep.ended_by().startswith("ended by error target (T(K)/T(0) within ")
 
 
+def test_a_run_that_has_no_time_for_another_visit_was_ended_by_time() -> None:
+    """Not by having nothing left to measure: a longer run would know more."""
+    meter = StubMeter(seconds_per_round=3.0, noise=dict.fromkeys((1, 2, 4, 8, 16, 32), 0.2))
+    sweep = run(meter, 40.0)
+    assert meter.now < 40.0
+    assert sweep.ended_by().startswith("ended by time")
+
+
 def test_doubt_is_followed_but_not_for_ever() -> None:
     """Steps that scatter keep the target out of reach: cells are visited again, each up to the limit."""
     meter = StubMeter(seconds_per_round=0.1, noise=dict.fromkeys((1, 2, 4, 8, 16, 32), 0.2))

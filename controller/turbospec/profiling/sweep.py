@@ -73,6 +73,7 @@ class Sweep:
     _started: float = field(default=0.0, init=False)
     _prefill_rate: tuple[int, float] = field(default=(0, 0.0), init=False)
     _next_check: int = field(default=0, init=False)
+    _left_out: bool = field(default=False, init=False)
 
     def run(self) -> None:
         """EngineError where the engine hangs or is gone; a cell that vLLM refuses is logged and passed over."""
@@ -98,7 +99,8 @@ class Sweep:
     def ended_by(self) -> str:
         """Why no more was measured, with the accuracy that was reached: one short line of ASCII."""
         reached = self.accuracy is not None and self.accuracy.reached
-        reason = "error target" if reached else "time" if self.clock() >= self._deadline else "nothing left to measure"
+        over = self._left_out or self.clock() >= self._deadline
+        reason = "error target" if reached else "time" if over else "nothing left to measure"
         return f"ended by {reason}" + (f" ({self.accuracy})" if self.accuracy else "")
 
     def _is_complete(self, plan: CellPlan, seen: Sequence[StepRecord]) -> bool:
@@ -161,8 +163,9 @@ class Sweep:
                 return None
         costs = {plan: self._cost(plan, surface) for plan in open_plans}
         left = self._deadline - self.clock()
-        costs = {plan: seconds for plan, seconds in costs.items() if seconds <= left or complete < FEWEST_CELLS}
-        return most_worth(surface, costs, self.draft_tokens, ROUNDS_PER_VISIT * BLOCK_STEPS)
+        affordable = {plan: seconds for plan, seconds in costs.items() if seconds <= left or complete < FEWEST_CELLS}
+        self._left_out = len(affordable) < len(costs)
+        return most_worth(surface, affordable, self.draft_tokens, ROUNDS_PER_VISIT * BLOCK_STEPS)
 
     def _is_affordable(self, plan: CellPlan) -> bool:
         """Always where no context is shorter: each batch needs one. Long ones wait until prefill has a known cost."""

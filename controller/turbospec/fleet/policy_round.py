@@ -1,0 +1,99 @@
+"""One policy in one round of the fleet loop: its engines' documents, its load, its status and events."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from turbospec.fleet import breaker, pooling, status
+from turbospec.fleet.conditions import PolicyFindings
+from turbospec.fleet.effects import Effect, PushControl
+from turbospec.fleet.engines import EngineRound, EngineSituation, decide_engine
+from turbospec.fleet.events import events
+from turbospec.fleet.load import LoadSituation, observe_load
+from turbospec.fleet.load_memory import LoadKey, LoadMemory
+from turbospec.fleet.memory import EngineMemory, FleetMemory, PolicyMemory, PoolMemory
+from turbospec.fleet.pooling import Pools
+from turbospec.fleet.snapshot import PodView, PolicyView
+from turbospec.fleet.standing import EngineStanding, obstacle
+from turbospec.fleet.survey import Survey
+
+
+@dataclass(frozen=True)
+class PolicyRound:
+    """What is to be done for one policy, and what is remembered of it. ``engines`` is keyed by pod uid."""
+
+    pushes: tuple[PushControl, ...]
+    reports: tuple[Effect, ...]
+    engines: Mapping[str, EngineMemory]
+    pools: Mapping[tuple[str, str], PoolMemory]
+    loads: Mapping[LoadKey, LoadMemory]
+    written: PolicyMemory
+    failed_starts: breaker.Failures
+
+
+def decide_policy(policy: PolicyView, fleet: Survey, memory: FleetMemory) -> PolicyRound:
+    """Decide one policy. Pure and total; the memory is the whole fleet's, as it was before this round."""
+    now, governed = fleet.now_seconds, fleet.governed(policy)
+    # What a pod is asked before it is Ready (probes, warm-up prompts) is nobody's text.
+    pools = pooling.pools_of(policy, [pod for pod in governed if pod.ready], memory.pools, now)
+    engines = {pod.uid: _engine(policy, pod, fleet, pools, memory.engines.get(pod.uid)) for pod in governed}
+    stopped, failed_starts = breaker.judge(policy, governed, memory.failed_starts.get(policy.uid, ()))
+    findings = _findings(policy, fleet, [fleet.agreement.mark(each.standing) for each in engines.values()])
+    reports, written = _report(replace(findings, stopped=stopped), memory.policies.get(policy.uid), now)
+    load = LoadSituation(policy, governed, fleet.target_of, fleet.profiles, pools, now)
+    return PolicyRound(
+        pushes=tuple(push for each in engines.values() for push in each.pushes),
+        reports=reports,
+        engines={uid: each.memory for uid, each in engines.items() if each.memory is not None},
+        pools=pooling.remember(policy, pools, memory.pools, now),
+        loads=observe_load(load, memory.loads),
+        written=written,
+        failed_starts=failed_starts,
+    )
+
+
+def _engine(
+    policy: PolicyView, pod: PodView, fleet: Survey, pools: Pools, remembered: EngineMemory | None
+) -> EngineRound:
+    candidate = fleet.candidates.get(pod.uid)
+    profiling = None if candidate is None else fleet.standings[policy.uid, candidate.key]
+    if candidate is None or profiling is None or pod.report is None:
+        profile = None if profiling is None else profiling.profile
+        return EngineRound(obstacle(policy, pod, remembered, profile, fleet.now_seconds), memory=remembered)
+    situation = EngineSituation(
+        policy=policy,
+        pod=pod,
+        report=pod.report,
+        allowed=candidate.allowed,
+        profile=fleet.profiles.get(candidate.place),
+        profiling=profiling,
+        pool=pools.for_engine(candidate.key, pod.uid),
+        now_seconds=fleet.now_seconds,
+    )
+    return decide_engine(situation, remembered)
+
+
+def _findings(policy: PolicyView, fleet: Survey, engines: Sequence[EngineStanding]) -> PolicyFindings:
+    keys = sorted(key for uid, key in fleet.standings if uid == policy.uid)
+    elsewhere = {other.namespace for other in fleet.policies} - {policy.namespace}
+    targets = dict.fromkeys((policy.namespace, fleet.target_of[pod.uid]) for pod in fleet.governed(policy))
+    denied = [entry for entry in fleet.snapshot.denied if not any(f" in {name}:" in entry for name in elsewhere)]
+    return PolicyFindings(
+        policy=policy,
+        engines=tuple(engines),
+        profiles=tuple(fleet.standings[policy.uid, key] for key in keys),
+        overlaps=fleet.governance.overlaps.get(policy.uid, ()),
+        denied=tuple(sorted(denied)),
+        targets=tuple(fleet.targets[place] for place in targets),
+        drift=fleet.agreement.of(policy.uid),
+    )
+
+
+def _report(
+    findings: PolicyFindings, known: PolicyMemory | None, now: float
+) -> tuple[tuple[Effect, ...], PolicyMemory]:
+    """The status and events of one policy, as far as they are due."""
+    current = status.policy_status(findings)
+    said = tuple(events(current, known, findings.policy))
+    if known is not None and not status.is_due(current, known, findings.policy, now):
+        return said, known
+    return (current, *said), PolicyMemory(current, now)
