@@ -31,7 +31,7 @@ from turbospec.wire.profile_result import ProfileResult
 TARGETS = {"ngram": 0.08, "draft_model": 0.15}
 RUN_TARGET_SECONDS = 300
 REPEATS = 5
-CORPUS_SECONDS = 120.0
+CORPUS_SECONDS = 300.0
 
 
 @dataclass(frozen=True, slots=True)
