@@ -33,12 +33,15 @@ class CellError(Exception):
         super().__init__(message)
 
 
-def is_clean(record: StepRecord, batch: int, draft_tokens: int) -> bool:
-    """Whether the step tells what ``batch`` decodes at this K cost: nothing else in it, K settled, drafts there."""
+def is_clean(record: StepRecord, batch: int, draft_tokens: int, width: float = FULL_WIDTH) -> bool:
+    """Whether the step tells what ``batch`` decodes at this K cost: nothing else in it, K settled, drafts there.
+
+    ``width`` is the share of ``batch * K`` drafts that must be.
+    """
     return (
         is_pure_decode(record, batch)
         and record.decided_draft_tokens == record.interval_draft_tokens == draft_tokens
-        and record.verified_draft_tokens >= FULL_WIDTH * batch * draft_tokens
+        and record.verified_draft_tokens >= width * batch * draft_tokens
     )
 
 

@@ -19,7 +19,7 @@ from turbospec.profiling.codec import CodecError
 from turbospec.profiling.evaluate import Profile, TooFewSamplesError, evaluate
 from turbospec.profiling.grid import OUTPUT_TOKENS, CellPlan, SweepLimits, draft_lengths, plan_between, plan_sweep
 from turbospec.profiling.load import LoadGenerator
-from turbospec.profiling.measure import Meter
+from turbospec.profiling.measure import FULL_WIDTH, Meter
 from turbospec.profiling.progress import log_to_stdout
 from turbospec.profiling.prompts import grow_corpus
 from turbospec.profiling.second_start import has_time
@@ -28,7 +28,7 @@ from turbospec.profiling.sweep import Sweep
 from turbospec.profiling.termination import TerminationLog
 from turbospec.profiling.variables import AGAIN
 from turbospec.wire.latency import from_model
-from turbospec.wire.profile_result import ProfileResult
+from turbospec.wire.profile_result import MAX_COVERAGE, ProfileResult
 
 logger = logging.getLogger("turbospec.profiling")
 
@@ -59,7 +59,8 @@ def profile(settings: Settings, log: TerminationLog) -> ProfileResult:
         )
         sweep.run()
     found = _found(sweep)
-    coverage = f"{sweep.coverage()}; {sweep.ended_by()}"
+    partly = f", drafts {found.width:.0%} full" if found.width < FULL_WIDTH else ""
+    coverage = f"{sweep.coverage()}{partly}; {sweep.ended_by()}"[:MAX_COVERAGE]
     logger.info("measured: %s", coverage)
     document = from_model(found.model)
     return ProfileResult(
