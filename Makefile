@@ -33,6 +33,10 @@ quick: setup ## Checks and the tests that need neither an API server nor vLLM (a
 e2e: setup ## Only the end-to-end test of the slice, on a local cluster with real vLLM
 	$(PY) tools/run_tests.py e2e
 
+.PHONY: e2e-nodes
+e2e-nodes: setup ## Two kinds of node, a profile for each, swapped and mended: real vLLM on a local cluster, half an hour
+	$(PY) -m pytest -s e2e/nodes
+
 .PHONY: bench-control
 bench-control: setup ## Judge the engine loop in the simulator, six lines against their targets (QUICK=1: a sample in three minutes)
 	$(PY) -m benchmarks.control $(if $(QUICK),--quick,--document)

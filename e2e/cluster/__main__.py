@@ -88,10 +88,11 @@ cli.add_command(execute, "exec")
 
 @cli.command()
 @NAME
-def add_node(name: str) -> None:
+@click.option("--cpus", type=click.FloatRange(min=0.1), help="CPUs that its pods may use together; all by default.")
+def add_node(name: str, cpus: float | None) -> None:
     """Start one more node."""
     become_root()
-    click.echo(LocalCluster(name, Progress()).add_node())
+    click.echo(LocalCluster(name, Progress()).add_node(cpus))
 
 
 @cli.command("images")

@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+from e2e.cluster.cgroups import QUOTA_PERIOD_MICROSECONDS
 from e2e.cluster.paths import ClusterPaths, binary
 from e2e.cluster.state import Node
 
@@ -103,8 +104,16 @@ def kubelet_yaml(paths: ClusterPaths, node: Node) -> str:
             "syncFrequency": "10s",
             "nodeStatusUpdateFrequency": "4s",
             "shutdownGracePeriod": "0s",
+            **(_short_quota_period() if node.cpus is not None else {}),
         }
     )
+
+
+def _short_quota_period() -> dict[str, Any]:
+    return {
+        "cpuCFSQuotaPeriod": f"{QUOTA_PERIOD_MICROSECONDS}us",
+        "featureGates": {"CustomCPUCFSQuotaPeriod": True},
+    }
 
 
 def kube_proxy_yaml(paths: ClusterPaths, node: Node) -> str:

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from e2e.cluster import api, build, cgroups, credentials, leftovers, network, node, packages
@@ -87,14 +88,14 @@ class LocalCluster:
         if left:
             raise ClusterError(f"these cgroups still hold processes: {', '.join(left)}")
 
-    def add_node(self) -> str:
-        """Start one more node; returns its name when it is Ready."""
+    def add_node(self, cpus: float | None = None) -> str:
+        """Start one more node, whose pods together may use so many CPUs; returns its name when it is Ready."""
         state = ClusterState.load(self.paths)
         others = list(state.nodes)
         number = max(each.number for each in others) + 1
         if number > MAXIMUM_NODES:
             raise ClusterError(f"a local cluster has at most {MAXIMUM_NODES} nodes")
-        added = _new_node(self._name, number)
+        added = replace(_new_node(self._name, number), cpus=cpus)
         state.nodes.append(added)
         self._make_namespace(state, added, lambda: network.create_further(added, others))
         credentials.issue_for_node(self.paths, added)

@@ -33,7 +33,7 @@ def start(paths: ClusterPaths, state: ClusterState, node: Node) -> Node:
         each.mkdir(parents=True, exist_ok=True)
     _write_configuration(paths, node)
     _make_mount_points(paths, state)
-    state.delegated_controllers += cgroups.create(node.name)
+    state.delegated_controllers += cgroups.create(node.name, node.cpus)
     state.save(paths)
 
     commands = config.node_commands(paths, node)

@@ -37,7 +37,10 @@ class Process:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One node: its namespaces hang on two processes, `outer` (unshare) and `box` (pid 1 inside)."""
+    """One node: its namespaces hang on two processes, `outer` (unshare) and `box` (pid 1 inside).
+
+    `cpus` is what all its pods may use together; None is all that the machine has.
+    """
 
     name: str
     number: int
@@ -46,6 +49,7 @@ class Node:
     network_namespace: str
     outer: Process | None = None
     box: Process | None = None
+    cpus: float | None = None
 
     @property
     def running(self) -> bool:

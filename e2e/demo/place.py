@@ -30,10 +30,11 @@ class PodAddress:
 
 
 class Place:
-    """A provider's cluster with the demo's way into it."""
+    """A provider's cluster with the demo's way into it. ``name`` is a local cluster's."""
 
-    def __init__(self, provider: Provider, say: Say) -> None:
+    def __init__(self, provider: Provider, say: Say, name: str = NAME) -> None:
         self.provider = provider
+        self._paths = ClusterPaths(name)
         self.prometheus_url: str | None = None
         self._say = say
         self._network = ExitStack()
@@ -46,7 +47,7 @@ class Place:
 
     def up(self) -> None:
         """A local cluster left over from an earlier run goes first: it may hold older images and settings."""
-        if self.is_local and ClusterPaths(NAME).state_file.exists():
+        if self.is_local and self._paths.state_file.exists():
             self._say("taking down the cluster of an earlier run")
             self.provider.down()
         self.provider.up()
@@ -66,10 +67,10 @@ class Place:
         if not self.is_local:
             return Kube(self.provider.kubeconfig())
         if not self._inside:
-            node = ClusterState.load(ClusterPaths(NAME)).nodes[0]
+            node = ClusterState.load(self._paths).nodes[0]
             self._network.enter_context(inside_network(NAMESPACES / node.network_namespace))
             self._inside = True
-        return Kube(ClusterPaths(NAME).kubeconfig_inside)
+        return Kube(self._paths.kubeconfig_inside)
 
     def address(self, namespace: str, pod: str, ip: str) -> PodAddress:
         """The pod's own address, or that of a port-forward that lives until ``down``."""
@@ -99,7 +100,7 @@ class Place:
             self._say(f"going on without Prometheus: {error}")
             return nullcontext()
         self.enter()
-        self.prometheus_url = f"http://{ClusterState.load(ClusterPaths(NAME)).nodes[0].address}:{PORT}"
+        self.prometheus_url = f"http://{ClusterState.load(self._paths).nodes[0].address}:{PORT}"
         return Prometheus(program)
 
 

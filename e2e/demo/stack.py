@@ -43,7 +43,7 @@ def serve(kube: Kube, say: Say, serving: Serving, policy: Manifest) -> None:
     """Policy first, so that pods find the runtime when they are created; then the servers. Done when they are Ready."""
     kube.apply(namespace())
     kube.apply(policy)
-    wait_for("the operator to publish the engine runtime", lambda: _has_runtime(kube), 60)
+    await_runtime(kube)
     kube.apply(deployment(serving))
     say(f"{serving.replicas} vLLM servers are starting (usually about a minute)")
     started = time.monotonic()
@@ -56,9 +56,14 @@ def serve(kube: Kube, say: Say, serving: Serving, policy: Manifest) -> None:
             raise ClusterError(f"pod {pod.metadata.name} was not injected: {reason}")
 
 
-def _has_runtime(kube: Kube) -> bool:
-    maps = kube.core.list_namespaced_config_map(NAMESPACE).items
-    return any(each.metadata.name.startswith("turbospec-runtime-") for each in maps)
+def await_runtime(kube: Kube) -> None:
+    """Until the operator has put what pods mount into the namespace, which it does where there is a policy."""
+
+    def published() -> bool:
+        maps = kube.core.list_namespaced_config_map(NAMESPACE).items
+        return any(each.metadata.name.startswith("turbospec-runtime-") for each in maps)
+
+    wait_for("the operator to publish the engine runtime", published, 60)
 
 
 def _serving_ready(kube: Kube, replicas: int) -> bool:

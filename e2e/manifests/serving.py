@@ -27,7 +27,8 @@ class Serving:
     """vLLM servers of one model.
 
     With ``host_paths`` vLLM and the model are mounted read-only from the node, at their own paths; without, the image
-    holds ``vllm`` on its PATH and the model as ``/models/NAME``.
+    holds ``vllm`` on its PATH and the model as ``/models/NAME``. ``cpus`` is a limit, for nodes that have no more:
+    engines with another one are another kind of hardware; ``node`` is where they run, None anywhere.
     """
 
     vllm: VllmInstallation
@@ -39,6 +40,8 @@ class Serving:
     name: str = DEPLOYMENT
     labels: tuple[tuple[str, str], ...] = tuple(SELECTOR.items())
     inject: bool = True
+    cpus: str | None = None
+    node: str | None = None
 
 
 def namespace(name: str = NAMESPACE) -> Manifest:
@@ -99,8 +102,7 @@ def _pod(serving: Serving) -> Manifest:
         "command": _command(serving),
         "env": [{"name": name, "value": value} for name, value in _environment(serving).items()],
         "ports": [{"name": "http", "containerPort": 8000}],
-        # a share of the CPU that holds against the cluster's own parts; no limit, which would be another machine
-        "resources": {"requests": {"cpu": "500m", "memory": "1Gi"}},
+        "resources": _resources(serving),
         "readinessProbe": {"httpGet": {"path": "/health", "port": "http"}, "periodSeconds": 1, "failureThreshold": 900},
         "volumeMounts": [
             *mounts,
@@ -109,6 +111,7 @@ def _pod(serving: Serving) -> Manifest:
         ],
     }
     return {
+        **({"nodeSelector": {"kubernetes.io/hostname": serving.node}} if serving.node else {}),
         "terminationGracePeriodSeconds": 5,
         "volumes": [
             *volumes,
@@ -117,6 +120,12 @@ def _pod(serving: Serving) -> Manifest:
         ],
         "containers": [container],
     }
+
+
+def _resources(serving: Serving) -> dict[str, Any]:
+    # a share of the CPU that holds against the cluster's own parts; no limit unless asked for, which is another machine
+    limits = {"limits": {"cpu": serving.cpus}} if serving.cpus else {}
+    return {"requests": {"cpu": "250m" if serving.cpus else "500m", "memory": "1Gi"}, **limits}
 
 
 def _command(serving: Serving) -> list[str]:
