@@ -88,6 +88,10 @@ reference: setup ## Generate docs/reference from the chart's values and the comm
 	$(PY) tools/generate_values_table.py
 	$(PY) tools/generate_cli_reference.py
 
+.PHONY: dashboards
+dashboards: setup ## Generate the chart's Grafana dashboards and docs/dashboards.md
+	$(PY) -m tools.generate_dashboards
+
 LOCK := .venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --upgrade \
   --no-emit-index-url --no-header --no-annotate
 

@@ -18,8 +18,10 @@ Written by tools/generate_cli_reference.py out of the commands' own help; change
 `kubectl turbospec` is the same command: kubectl finds `kubectl-turbospec` on the PATH, and `kubectl_complete-turbospec`
 beside it completes it. For the shell's own completion: `eval "$(turbospec completion bash)"`.
 
-It asks the cluster that kubectl would ask (`--kubeconfig`, `--context`, `--namespace`), with your own permissions, and
-reads what the operator publishes: the statuses of policies. `pause` and `resume` change the mode of a policy.
+It asks the cluster that kubectl would ask (`--kubeconfig`, `--context`, `--namespace`), with your own permissions.
+`status`, `top`, `explain` and `schedule` read what the operator publishes, the statuses of policies; `diagnose`,
+`must-gather` and `init` look at more, and say what they may not see. Only `pause`, `resume`, `init --apply`, `profile
+import` and `profile promote` change anything. How they go together: [command-line.md](../command-line.md).
 
 | exit status | meaning |
 | --- | --- |
@@ -27,6 +29,8 @@ reads what the operator publishes: the statuses of policies. `pause` and `resume
 | 1 | an error: one line on standard error that says what was wrong, where, and what to do |
 | 2 | a wrong command line |
 | 3 | `diagnose` found something wrong |
+
+Where `must-gather` could not read everything its exit status is 0: it says what, and so does the archive.
 """
 
 

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +29,7 @@ MAX_MODEL_LEN = 512
 """The longest prompt of both tables and its answer fit."""
 KV_CACHE_BYTES = 1280 * 1024 * 1024
 """Room for 32 requests of 512 tokens on the wider model (69 kB a token): nothing is ever preempted."""
-START_SECONDS = 240.0
+START_SECONDS = 300.0
 PROFILE_MARGIN_SECONDS = 120.0
 """How long beyond its own limit a profiling run may take to warm up, finish its cell and end."""
 
@@ -80,22 +80,37 @@ def serve_both(place: Place) -> Iterator[dict[str, Server]]:
 
 
 def measure_profile(place: Place, seconds: float) -> ProfileResult:
-    """The product's own profiling run, as its Job starts it: the serving command with TURBOSPEC_PROFILE=1.
+    """``profiling_run`` with the command of the server that has TurboSpec in it."""
+
+    def command(port: int) -> list[str]:
+        return _command(place, port, steered=True)
+
+    return profiling_run(place.vllm, place.folder, command, DRAFT_TOKENS, seconds)
+
+
+def profiling_run(
+    vllm: VllmInstallation,
+    folder: Path,
+    command: Callable[[int], list[str]],
+    draft_tokens: Sequence[int],
+    seconds: float,
+) -> ProfileResult:
+    """The product's own profiling run, as its Job starts it: the serving command, by port, with TURBOSPEC_PROFILE=1.
 
     Raises ServerError where it does not end in time, ``turbospec.profiling.codec.CodecError`` where it failed.
     """
     server = Server(free_port(), free_port(), "")
-    message, log = place.folder / "termination-log", place.folder / "profile.log"
+    message, log = folder / "termination-log", folder / "profile.log"
     message.unlink(missing_ok=True)
-    environment = environment_of(place.vllm, place.folder, server) | {
+    environment = environment_of(vllm, folder, server) | {
         "TURBOSPEC_PROFILE": "1",
         "TURBOSPEC_PROFILE_SECONDS": str(seconds),
         "TURBOSPEC_PROFILE_START_SECONDS": str(START_SECONDS),
         "TURBOSPEC_PROFILE_PLAIN_SECONDS": "0",
-        "TURBOSPEC_PROFILE_DRAFT_TOKENS": ",".join(map(str, DRAFT_TOKENS)),
+        "TURBOSPEC_PROFILE_DRAFT_TOKENS": ",".join(map(str, draft_tokens)),
         "TURBOSPEC_TERMINATION_LOG": str(message),
     }
-    with running(_command(place, server.port, steered=True), environment, log) as process:
+    with running(command(server.port), environment, log) as process:
         try:
             process.wait(START_SECONDS + 2 * seconds + PROFILE_MARGIN_SECONDS)
         except subprocess.TimeoutExpired as error:

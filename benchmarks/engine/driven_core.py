@@ -18,6 +18,7 @@ import torch
 from vllm import SamplingParams
 from vllm.config import CUDAGraphMode, VllmConfig
 from vllm.engine.arg_utils import EngineArgs
+from vllm.sampling_params import StructuredOutputsParams
 from vllm.v1.core.sched.output import SchedulerOutput
 from vllm.v1.engine.core import EngineCore
 from vllm.v1.executor.abstract import Executor
@@ -25,8 +26,11 @@ from vllm.v1.kv_cache_interface import FullAttentionSpec
 from vllm.v1.kv_cache_layout import KVCacheLayout
 from vllm.v1.outputs import DraftTokenIds, ModelRunnerOutput
 from vllm.v1.request import Request
+from vllm.v1.structured_output.request import StructuredOutputRequest
 
 VOCABULARY = 200
+GRAMMAR_DRAFTS = 2
+"""So many of a request's drafts its grammar lets pass."""
 KV_BYTES = 64 * 2**20
 
 
@@ -98,6 +102,8 @@ class Device:
     drafts_after_completion: bool = True
     logging: bool = True
     log: list[Executed] = field(default_factory=list)
+    grammars: set[str] = field(default_factory=set)
+    """Requests with structured output."""
     free: float = 0.0
     chance: random.Random = field(default_factory=lambda: random.Random(5))  # noqa: S311 - no secret
 
@@ -112,7 +118,10 @@ class DrivenExecutor(Executor):  # type: ignore[misc]  # vLLM is not here while 
         self._requests: dict[str, _Held] = {}
         self._pending: ModelRunnerOutput | None = None
         self._completed = 0.0
+        # Of the last step and of the one before it; a step drafts when its tokens are sampled.
         self._drafted: DraftTokenIds | None = None
+        self._drafted_before: DraftTokenIds | None = None
+        self._sampled = True
 
     def collective_rpc(self, method: Any, *_: Any, **__: Any) -> list[Any]:
         """The questions that start-up asks of the workers."""
@@ -137,17 +146,18 @@ class DrivenExecutor(Executor):  # type: ignore[misc]  # vLLM is not here while 
         if not output.total_num_scheduled_tokens:
             empty = ModelRunnerOutput(req_ids=[], req_id_to_index={})
             return Later(self.device.clock, 0.0, empty) if non_block else empty
-        self._pending = self._run(output)
+        self._pending, self._sampled = self._run(output), False
         return Later(self.device.clock, 0.0, None) if non_block else None
 
     def sample_tokens(self, grammar_output: Any, non_block: bool = False) -> Any:  # noqa: ARG002
         """The step's tokens, when they are known."""
+        self._sampled = True
         later = Later(self.device.clock, self._completed, self._pending)
         return later if non_block else later.result()
 
     def take_draft_token_ids(self) -> DraftTokenIds | None:
-        """What was drafted after the last step."""
-        return self._drafted
+        """What was drafted after the last step whose tokens were sampled."""
+        return self._drafted if self._sampled else self._drafted_before
 
     def _run(self, output: SchedulerOutput) -> ModelRunnerOutput:
         device, requests = self.device, self._requests
@@ -174,7 +184,8 @@ class DrivenExecutor(Executor):  # type: ignore[misc]  # vLLM is not here while 
                 widths.append(width)
                 held.append(request.drafts)
                 accepted = 0
-                while accepted < width and device.chance.random() < device.acceptance:
+                most = min(width, GRAMMAR_DRAFTS) if name in device.grammars else width
+                while accepted < most and device.chance.random() < device.acceptance:
                     accepted += 1
             first = request.generated
             sampled.append([token(name, first + i) for i in range(accepted + 1)])
@@ -182,6 +193,7 @@ class DrivenExecutor(Executor):  # type: ignore[misc]  # vLLM is not here while 
             request.drafts = k
             drafting.append(name)
         passes = k if drafting else 0
+        self._drafted_before = self._drafted
         self._drafted = DraftTokenIds(drafting, [[1] * k for _ in drafting])
         started = max(device.free, device.clock.now)
         completed = started + device.step_seconds(output.total_num_scheduled_tokens)
@@ -196,6 +208,21 @@ class DrivenExecutor(Executor):  # type: ignore[misc]  # vLLM is not here while 
         return ModelRunnerOutput(names, {name: index for index, name in enumerate(names)}, sampled)
 
 
+class Grammars:
+    """In place of vLLM's manager, which needs a tokenizer; what it says of a request is always the same."""
+
+    def validate_tokens(self, request: Request, tokens: list[int]) -> list[int]:
+        """The drafts that pass."""
+        return tokens[:GRAMMAR_DRAFTS] if request.use_structured_output else tokens
+
+    def grammar_bitmask(self, *_: Any) -> None:
+        """The worker here needs none."""
+
+    def accept_tokens(self, *_: Any) -> bool:
+        """Every sampled token."""
+        return True
+
+
 class DrivenCore:
     """An EngineCore with the TurboSpec plugin as vLLM loads it, stepped by hand."""
 
@@ -205,18 +232,21 @@ class DrivenCore:
         self.core = EngineCore(config, executor, log_stats=True)
         self.outputs: dict[str, list[int]] = {}
         self.finished: dict[str, str] = {}
-        self._post_step = config.scheduler_config.async_scheduling is False
 
     @property
     def scheduler(self) -> Any:
         return self.core.scheduler
 
-    def add(self, name: str, prompt_tokens: int, max_tokens: int) -> None:
+    def add(self, name: str, prompt_tokens: int, max_tokens: int, *, grammar: bool = False) -> None:
         """One greedy request that ends by its length."""
         parameters = SamplingParams(temperature=0.0, max_tokens=max_tokens, ignore_eos=True)
         parameters.update_from_generation_config({}, None)
         request = Request(name, [1] * prompt_tokens, parameters, None)
         self.outputs[name] = []
+        if grammar:
+            self.scheduler.structured_output_manager = Grammars()
+            request.structured_output_request = StructuredOutputRequest(StructuredOutputsParams(regex="."))
+            self.device.grammars.add(name)
         self.core.add_request(request)
 
     def step(self) -> bool:

@@ -67,7 +67,7 @@ class Bench:
         self.scheduler.__class__ = self.mixed if on else self.plain
         # Both ways run the same K, so that vLLM's own work is the same.
         self.scheduler.dynamic_sd_lookup = list(self.runtime.table())
-        self.runtime._scheduled = None
+        self.runtime.intake._scheduled = None
         self.runtime.telemetry._in_flight.clear()
         for name, plain in self._untimed.items():
             timed = mode == "timed"
@@ -157,12 +157,11 @@ def host_time(bench: Bench, batch: int, blocks: int) -> dict[str, Any]:
 
 def under_requests(bench: Bench, batch: int, blocks: int) -> dict[str, list[list[int]]]:
     """Nanoseconds from token to token with a device that takes its time, with and without a client; blocks in turn."""
-    found: dict[str, list[list[int]]] = {"alone": [], "asked": []}
-    for number in range(2 * blocks):
-        mode = ("alone", "asked")[number % 2]
+    found: dict[str, list[list[int]]] = {"alone": [], "asked": [], "hostile": []}
+    for mode in list(found) * blocks:
         client = None
-        if mode == "asked":
-            command = [sys.executable, "-m", "benchmarks.engine.load_client", str(bench.port)]
+        if mode != "alone":
+            command = [sys.executable, "-m", "benchmarks.engine.load_client", str(bench.port), mode]
             client = subprocess.Popen(command)
         times: list[int] = []
         end = time.monotonic() + REQUEST_BLOCK_SECONDS
@@ -173,6 +172,8 @@ def under_requests(bench: Bench, batch: int, blocks: int) -> dict[str, list[list
             times.append(time.perf_counter_ns())
         found[mode].append([after - before for before, after in pairwise(times)])
         if client is not None:
+            if client.poll() is not None:
+                raise RuntimeError(f"the client {mode} has ended by itself")
             client.terminate()
             client.wait()
     return found

@@ -1,13 +1,22 @@
-"""Asks an engine as an operator and a Prometheus would, only more often: 10 scrapes and 5 documents a second."""
+"""Asks an engine as an operator and a Prometheus would, only more often, or sends it what nobody should.
+
+python -m benchmarks.engine.load_client PORT asked|hostile
+"""
 
 import http.client
 import json
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 TOKEN = "of-the-benchmark"  # noqa: S105 - guards nothing
 SCRAPES_PER_SECOND, PUTS_PER_SECOND = 10, 5
+HOSTILE_PER_SECOND = 10
+LARGE = b"x" * 10_000_000
+"""Refused by its length."""
+NESTED = b"[" * 65_000
+"""As long as may be; no JSON."""
 
 
 def document(name: str) -> dict[str, Any]:
@@ -39,8 +48,8 @@ def put(port: int, content: dict[str, Any]) -> int:
     return _ask(port, "PUT", "/v1/control", json.dumps(content))
 
 
-def main(port: int) -> None:
-    """Until it is ended."""
+def asked(port: int) -> None:
+    """10 scrapes and 5 documents a second until it is ended."""
     began, scraped, sent = time.monotonic(), 0, 0
     while True:
         passed = time.monotonic() - began
@@ -54,10 +63,34 @@ def main(port: int) -> None:
             time.sleep(0.005)
 
 
-def _ask(port: int, method: str, path: str, body: str | None) -> int:
+def hostile(port: int) -> None:
+    """10 refused requests a second until it is ended: bodies of 10 MB, no JSON, a wrong document, a wrong token."""
+    wrong = json.dumps({**document("wrong"), "allowedDraftTokens": [0, 1, 3, 64]})
+    turns: list[tuple[str | bytes, str, int]] = [
+        (LARGE, TOKEN, 413), (NESTED, TOKEN, 400), (wrong, TOKEN, 422), (wrong, "a stranger", 401)
+    ]  # fmt: skip
+    began, sent = time.monotonic(), 0
+    while True:
+        if sent >= (time.monotonic() - began) * HOSTILE_PER_SECOND:
+            time.sleep(0.005)
+            continue
+        body, token, status = turns[sent % len(turns)]
+        try:
+            answered = _ask(port, "PUT", "/v1/control", body, token)
+        except ConnectionError:  # cut off while it was still sending
+            answered = status
+        if answered != status:
+            raise RuntimeError(f"the engine answered {answered} where {status} was due")
+        sent += 1
+
+
+CLIENTS: dict[str, Callable[[int], None]] = {"asked": asked, "hostile": hostile}
+
+
+def _ask(port: int, method: str, path: str, body: str | bytes | None, token: str = TOKEN) -> int:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     try:
-        connection.request(method, path, body, {"Authorization": f"Bearer {TOKEN}"})
+        connection.request(method, path, body, {"Authorization": f"Bearer {token}"})
         answer = connection.getresponse()
         answer.read()
         return answer.status
@@ -66,4 +99,4 @@ def _ask(port: int, method: str, path: str, body: str | None) -> int:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    CLIENTS[sys.argv[2]](int(sys.argv[1]))

@@ -1,6 +1,6 @@
 """What is run: arms and metrics on scenarios, each with a target that was tuned in the same way."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,9 @@ TUNING_SEED = 100
 """Targets are found on a day that is not among those that are judged."""
 SEEDS = (0, 1, 2, 3, 4)
 
-RUNNING, RATIO = MetricName.RUNNING_REQUESTS, MetricName.OFFERED_LOAD_RATIO
+RUNNING, EXPECTED = MetricName.RUNNING_REQUESTS, MetricName.EXPECTED_PODS
 QUICK = (
-    ("turbospec", RATIO),
+    ("turbospec", EXPECTED),
     ("oracle", RUNNING),
     ("plain", RUNNING),
     ("turbospec", RUNNING),
@@ -28,6 +28,8 @@ FULL = (
     ("oracle", RUNNING),
 )
 """An oracle fleet reads no metric; it is named under the first."""
+LEFT_ALONE = "turbospec, target of plain"
+"""Speculation comes, and nobody touches the autoscaler of the plain fleet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,9 @@ def measure(case: Case, seeds: tuple[int, ...]) -> list[dict[str, Any]]:
     if found.best is not None:
         judged = found.best
         rows += [_row(case, run(given, judged.arm, metric, judged.target, seed=seed), tuning=False) for seed in seeds]
+        if case.arm == "plain" and metric is RUNNING:
+            left = replace(case, arm=LEFT_ALONE)
+            rows += [_row(left, run(given, "turbospec", metric, judged.target, seed=s), tuning=False) for s in seeds]
     return rows
 
 

@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 
 from benchmarks.control.lines import Part
+from benchmarks.fleet.cases import LEFT_ALONE
 from turbospec.simulation.fleet.files import MetricName
 
 T_975 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}
 """Student's t for a two-sided 95% interval, by degrees of freedom."""
 Row = dict[str, Any]
-OURS = ("turbospec", MetricName.OFFERED_LOAD_RATIO.value)
+RUNNING = MetricName.RUNNING_REQUESTS.value
+OURS = ("turbospec", MetricName.EXPECTED_PODS.value)
 
 
 def cases(rows: Sequence[Row], scenario: str) -> dict[tuple[str, str], list[Row]]:
@@ -44,13 +46,13 @@ def misses(rows: Sequence[Row]) -> float:
 def parts(rows: Sequence[Row], scenario: str) -> list[Part]:
     """The lines of one scenario; empty where an arm that they need has no target under 1% misses."""
     found = cases(rows, scenario)
-    ours, oracle = found.get(OURS), found.get(("oracle", MetricName.RUNNING_REQUESTS.value))
+    ours, oracle = found.get(OURS), found.get(("oracle", RUNNING))
     plains = {metric: judged for (arm, metric), judged in found.items() if arm == "plain"}
     if ours is None or oracle is None or not plains:
         return []
     metric = min(plains, key=lambda name: float(np.mean(hours(plains[name]))))
     plain = plains[metric]
-    rivals = {key: judged for key, judged in found.items() if key[0] not in {"turbospec", "oracle"}}
+    rivals = {key: judged for key, judged in found.items() if key[0] not in {"turbospec", "oracle", LEFT_ALONE}}
     best = min(rivals, key=lambda key: float(np.mean(hours(rivals[key]))))
     above, more = interval([a / b - 1.0 for a, b in zip(hours(ours), hours(rivals[best]), strict=True)])
     events, usual = (float(np.mean([row["scaleEvents"] for row in judged])) for judged in (ours, plain))
@@ -76,6 +78,22 @@ def parts(rows: Sequence[Row], scenario: str) -> list[Part]:
             f"{100 * misses(ours):.2f}% (plain {100 * misses(plain):.2f}%)",
             misses(ours) <= 0.01,
         ),
+        *_left_alone(scenario, found),
+    ]
+
+
+def _left_alone(scenario: str, found: dict[tuple[str, str], list[Row]]) -> list[Part]:
+    before, after = found.get(("plain", RUNNING)), found.get((LEFT_ALONE, RUNNING))
+    if before is None or after is None:
+        return []
+    took, takes = float(np.mean(hours(before))), float(np.mean(hours(after)))
+    return [
+        Part(
+            6,
+            f"{scenario}: an HPA on running requests that is left alone: no more misses, no more replica-hours",
+            f"{100 * misses(after):.2f}%, {takes:.2f} (plain {100 * misses(before):.2f}%, {took:.2f})",
+            misses(after) <= misses(before) and takes <= took,
+        )
     ]
 
 

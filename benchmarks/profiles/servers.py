@@ -2,7 +2,6 @@
 
 import json
 import secrets
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,15 +10,13 @@ from pathlib import Path
 
 from benchmarks.engine.closed_loop_servers import (
     Server,
-    ServerError,
     environment_of,
     free_port,
-    log_tail,
+    profiling_run,
     running,
     wait_until_healthy,
 )
 from e2e.vllm.install import VllmInstallation
-from turbospec.profiling.codec import decode
 from turbospec.wire.profile_result import ProfileResult
 from turbospec_operator.injection_startup import startup_table
 
@@ -28,7 +25,6 @@ MAX_NUM_SEQS = 16
 MAX_MODEL_LEN = 1024
 KV_CACHE_BYTES = 512 * 1024 * 1024
 """Room for 16 requests of 1,024 tokens of SmolLM2 and of its drafter."""
-START_SECONDS = 300.0
 PROFILE_SECONDS = 240.0
 """What Jobs have by default."""
 
@@ -70,28 +66,9 @@ def profile(subject: Subject, seconds: float) -> tuple[ProfileResult, float]:
 
     Raises ServerError where it does not end in time, ``turbospec.profiling.codec.CodecError`` where it failed.
     """
-    server, message, log = (
-        Server(free_port(), free_port(), ""),
-        subject.folder / "message",
-        subject.folder / "profile.log",
-    )
-    environment = environment_of(subject.vllm, subject.folder, server) | {
-        "TURBOSPEC_PROFILE": "1",
-        "TURBOSPEC_PROFILE_SECONDS": str(seconds),
-        "TURBOSPEC_PROFILE_START_SECONDS": str(START_SECONDS),
-        "TURBOSPEC_PROFILE_PLAIN_SECONDS": "0",
-        "TURBOSPEC_PROFILE_DRAFT_TOKENS": ",".join(map(str, DRAFT_TOKENS)),
-        "TURBOSPEC_TERMINATION_LOG": str(message),
-    }
     started = time.monotonic()
-    with running(subject.command(server.port), environment, log) as process:
-        try:
-            process.wait(START_SECONDS + 3 * seconds)
-        except subprocess.TimeoutExpired as error:
-            raise ServerError(f"the profiling run did not end:\n{log_tail(log)}") from error
-    if not message.exists():
-        raise ServerError(f"the profiling run ended without a word:\n{log_tail(log)}")
-    return decode(message.read_text(encoding="ascii")), time.monotonic() - started
+    found = profiling_run(subject.vllm, subject.folder, subject.command, DRAFT_TOKENS, seconds)
+    return found, time.monotonic() - started
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import hashlib
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -24,6 +25,7 @@ BASE_PACKAGES = (
 )  # fmt: skip
 BASE_LAYOUT = 1  # raise when the way the base is made changes
 HASH_CHARACTERS = 12
+_MAKING_BASE, _BUILDING = threading.Lock(), threading.Lock()
 DOCKERFILE_SOURCES = (
     "Dockerfile", ".dockerignore", "e2e/images/pip.sh", "requirements/operator.txt", "requirements/build.txt",
     "pyproject.toml", "README.md", "LICENSE", "controller", "operator",
@@ -40,8 +42,29 @@ def image_folder() -> Path:
 def base_image(say: Say) -> Path:
     """Archive of the Debian base image, made once per list of packages. Needs root and the Debian archive."""
     archive = image_folder() / f"base-{_base_key()}.tar"
-    if archive.exists():
-        return archive
+    with _MAKING_BASE:
+        if not archive.exists():
+            _make_base(archive, say)
+    return archive
+
+
+def operator_image(say: Say) -> Path:
+    """Archive of our image, built when any of its sources changed. Needs root.
+
+    A second thread that asks for it meanwhile waits for the first one's; so it is with the base image.
+    """
+    archive = image_folder() / f"operator-{_sources_key()}.tar"
+    with _BUILDING:
+        if not archive.exists():
+            base = base_image(say)
+            packages.install(packages.TO_BUILD_IMAGES, say)
+            with step(say, "building the operator's image", "20 s after a change of code, 2 minutes the first time"):
+                _build(base, archive)
+            _remove_older(archive, "operator-*.tar")
+    return archive
+
+
+def _make_base(archive: Path, say: Say) -> None:
     packages.install(packages.TO_BUILD_IMAGES, say)
     with step(say, "making the Debian base image", "1 minute"), tempfile.TemporaryDirectory(dir=cache_root()) as folder:
         # mktemp's 0700 would become the mode of the image's root folder
@@ -53,20 +76,6 @@ def base_image(say: Say) -> Path:
             shutil.rmtree(root / unneeded, ignore_errors=True)
         write_root_filesystem_image(archive, BASE_IMAGE, root)
     _remove_older(archive, "base-*.tar")
-    return archive
-
-
-def operator_image(say: Say) -> Path:
-    """Archive of our image, built when any of its sources changed. Needs root."""
-    archive = image_folder() / f"operator-{_sources_key()}.tar"
-    if archive.exists():
-        return archive
-    base = base_image(say)
-    packages.install(packages.TO_BUILD_IMAGES, say)
-    with step(say, "building the operator's image", "20 s after a change of code, 2 minutes the first time"):
-        _build(base, archive)
-    _remove_older(archive, "operator-*.tar")
-    return archive
 
 
 def _build(base: Path, archive: Path) -> None:

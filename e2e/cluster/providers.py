@@ -3,6 +3,7 @@
 import os
 import subprocess
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
@@ -66,11 +67,14 @@ class LocalProvider:
     def __init__(self, cluster: str, say: Say) -> None:
         self.cluster = LocalCluster(cluster, say)
         self._say = say
+        self._beside = ThreadPoolExecutor(max_workers=1)
 
     def prepare(self) -> None:
         self.cluster.prepare()
 
     def up(self) -> None:
+        # Takes longer than the cluster's start and needs nothing of it. Where it fails, `operator_image` says why.
+        self._beside.submit(images.operator_image, self._say)
         self.cluster.up()
 
     def down(self) -> None:

@@ -103,7 +103,7 @@ def condition(resource: Manifest, kind: str) -> Manifest | None:
     return next((each for each in conditions if each["type"] == kind), None)
 
 
-def wait_for(what: str, check: Callable[[], bool], seconds: float, every: float = 1.0) -> None:
+def wait_for(what: str, check: Callable[[], bool], seconds: float, every: float = 0.5) -> None:
     """Poll until true, by the clock; hiccups of the API are waited out. ClusterError names what did not come."""
     deadline = time.monotonic() + seconds
     hiccup = ""

@@ -25,6 +25,8 @@ def install_turbospec(kube: Kube, say: Say, image: str, prometheus_url: str | No
         "image.repository": repository,
         "image.tag": tag,
         "jobs.namespaces": f"{{{NAMESPACE}}}",
+        # On a single node a standby saves nothing, and its CPU request would take room from the profiling Job.
+        "operator.replicas": "1",
         **({"prometheus.url": prometheus_url} if prometheus_url else {}),
     }
     sets = [part for name, value in values.items() for part in ("--set", f"{name}={value}")]

@@ -14,7 +14,7 @@ from e2e.demo.place import Place, local_place
 from e2e.load.driver import LoadDriver
 from e2e.manifests.serving import NAMESPACE, Serving, policy
 from e2e.models.store import ensure_model
-from e2e.tests.watching import Fleet, Watch, took_seconds
+from e2e.tests.watching import Fleet, Watch, timed, took_seconds
 from e2e.vllm.install import install
 
 PROFILE_SECONDS = 100
@@ -31,15 +31,21 @@ def place_and_kube() -> Iterator[tuple[Place, Kube]]:
     model = ensure_model("dial", say, vllm)
     place = local_place(say)
     place.provider.prepare()
-    place.up()
+    with timed("cluster up"):
+        place.up()
     try:
-        image, base = place.provider.operator_image(), place.provider.serving_image(model)
+        with timed("images in it"):
+            base, image = place.provider.serving_image(model), place.provider.operator_image()
         inside = place.enter()
-        stack.install_turbospec(inside, say, image, prometheus_url=None)
-        serving = Serving(vllm, model, base, profile_seconds=PROFILE_SECONDS)
-        stack.serve(inside, say, serving, policy(DRAFT_TOKENS, prompt_lookup_min=1))
-        stack.await_profile(inside, say)
-        stack.await_controlled(inside, say)
+        with timed("TurboSpec installed"):
+            stack.install_turbospec(inside, say, image, prometheus_url=None)
+        with timed("vLLM servers Ready"):
+            serving = Serving(vllm, model, base, profile_seconds=PROFILE_SECONDS)
+            stack.serve(inside, say, serving, policy(DRAFT_TOKENS, prompt_lookup_min=1))
+        with timed("profile measured"):
+            stack.await_profile(inside, say)
+        with timed("engines controlled"):
+            stack.await_controlled(inside, say)
         yield place, inside
     finally:
         place.down()
@@ -92,6 +98,6 @@ def _how_it_stands(kube: Kube) -> str:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """How long K took to follow, change by change."""
+    """How long the preparation took, part by part, and K to follow, change by change."""
     for what, seconds in took_seconds:
         terminalreporter.write_line(f"{what}: {seconds:.1f} s")

@@ -119,7 +119,7 @@ async def test_a_killed_operator_changes_nothing_for_serving_and_takes_up_again(
     deadline = time.monotonic() + 90
     while not await taken_up():
         assert time.monotonic() < deadline, "no document of the new operator"
-        await asyncio.sleep(1)
+        await asyncio.sleep(0.25)
     assert [state.engine.id for state in await fleet.watch.engines.states()] == [state.engine.id for state in before]
     assert len(jobs(kube)) == 1
     assert fleet.load.last.failed == 0

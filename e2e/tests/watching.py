@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from e2e.demo.engines import Engines
@@ -14,6 +15,14 @@ ARRIVED_SHARE = 0.75
 """Of many clients some are always between two requests."""
 took_seconds: list[tuple[str, float]] = []
 """What was waited for, and how long it took, for the report at the end."""
+
+
+@contextmanager
+def timed(what: str) -> Iterator[None]:
+    """For the same report: how long a part of the preparation took."""
+    begin = time.monotonic()
+    yield
+    took_seconds.append((what, time.monotonic() - begin))
 
 
 @dataclass

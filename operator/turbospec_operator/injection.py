@@ -16,6 +16,7 @@ from turbospec_operator import names
 from turbospec_operator.injection_command import (
     ServingCommand,
     find_serving_command,
+    is_data_parallel,
     max_num_seqs,
     names_speculation,
     reads_config_file,
@@ -155,7 +156,8 @@ def _speculation(engine: _Engine, policy: SpeculationPolicySpec | None) -> tuple
     if policy is None or policy.speculation.method is None or names_speculation(engine.container):
         # A config that is there was added by us in an earlier call, or is the user's own, which stands.
         return None, ()
-    config = speculative_config(policy.speculation, max_num_seqs(engine.container))
+    container = engine.container
+    config = speculative_config(policy.speculation, max_num_seqs(container), table=not is_data_parallel(container))
     if config is None:
         return "not added: the policy's draftTokens allow no K above 0", ()
     if reads_config_file(engine.container):

@@ -28,6 +28,7 @@ _SPECULATION_FLAG = re.compile(r"(?<![\w-])(--spec(ulative)?[-_.][a-z]|--num[-_]
 
 _CONFIG_FILE = re.compile(r"(?<![\w-])--config(?![\w-])")
 _MAX_NUM_SEQS = re.compile(r"(?<![\w-])--max[-_]num[-_]seqs(?:\s*=\s*|[\s\"']+)(\d+)(?!\w)")
+_DATA_PARALLEL = re.compile(r"(?<![\w-])(?:--data[-_]parallel[-_]size|-dp)(?:\s*=\s*|[\s\"']+)(\d+)(?!\w)")
 _IMAGE_NAME = re.compile(r"(^|[-_.])vllm($|[-_.])")
 _NOT_ENGINES = ("router", "gateway", "proxy")
 _OTHER_SUBCOMMANDS = frozenset({"bench", "chat", "complete", "collect-env", "run-batch", "launch"})
@@ -73,6 +74,21 @@ def arguments(container: Mapping[str, Any]) -> list[str]:
     return [*map(str, container.get("command") or ()), *map(str, container.get("args") or ())]
 
 
+def serving_words(container: Mapping[str, Any], serving: ServingCommand) -> list[str]:
+    """What vLLM is given behind ``serve`` or its module's name, as it is written; of several servers, the first one."""
+    argv = arguments(container)
+    if serving.form is Form.IMAGE:
+        return argv
+    commands = [argv]
+    if serving.script is not None:
+        commands = [[word.text for word in words] for words in simple_commands(argv[serving.script])]
+    for words in commands:
+        for index, (word, following) in enumerate(pairwise(words)):
+            if _serves(word, following):
+                return words[index + 2 :]
+    return []
+
+
 def names_speculation(container: Mapping[str, Any]) -> bool:
     """Whether the container already says how to speculate; what the user wrote is never overruled.
 
@@ -92,6 +108,12 @@ def max_num_seqs(container: Mapping[str, Any]) -> int | None:
     # One text for all forms: the flag and its value may be two arguments, one, or words of a script.
     found = _MAX_NUM_SEQS.findall("\n".join(arguments(container)))
     return int(found[-1]) if found and int(found[-1]) > 0 else None
+
+
+def is_data_parallel(container: Mapping[str, Any]) -> bool:
+    """Whether ``--data-parallel-size`` above 1 is written as a number; the last one counts, as for vLLM."""
+    found = _DATA_PARALLEL.findall("\n".join(arguments(container)))
+    return bool(found) and int(found[-1]) > 1
 
 
 def with_flag(container: Mapping[str, Any], serving: ServingCommand, flag: str, value: str) -> tuple[str, list[str]]:

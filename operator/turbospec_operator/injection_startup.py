@@ -10,8 +10,12 @@ DEFAULT_MAX_NUM_SEQS = 256
 """vLLM's usual max_num_seqs. Too low is harmless: vLLM carries the last row on to larger batches."""
 
 
-def speculative_config(speculation: SpeculationSpec, max_num_seqs: int | None) -> str | None:
-    """The flag's JSON value; None where there is nothing to start: no method, or no K above 0 (vLLM refuses those)."""
+def speculative_config(speculation: SpeculationSpec, max_num_seqs: int | None, *, table: bool = True) -> str | None:
+    """The flag's JSON value; None where there is nothing to start: no method, or no K above 0 (vLLM refuses those).
+
+    ``table``: False for engines whose K must not change, those with data parallelism. vLLM drops their table from 0.26
+    on; in 0.25 ranks of different K wait for each other for ever.
+    """
     largest = max(speculation.draft_tokens)
     if speculation.method is None or largest == 0:
         return None
@@ -22,8 +26,9 @@ def speculative_config(speculation: SpeculationSpec, max_num_seqs: int | None) -
         config["prompt_lookup_min"] = speculation.prompt_lookup_min
     if speculation.prompt_lookup_max is not None:
         config["prompt_lookup_max"] = speculation.prompt_lookup_max
-    table = startup_table(speculation.draft_tokens, max_num_seqs or DEFAULT_MAX_NUM_SEQS)
-    config["num_speculative_tokens_per_batch_size"] = [list(row) for row in table]
+    if table:
+        rows = startup_table(speculation.draft_tokens, max_num_seqs or DEFAULT_MAX_NUM_SEQS)
+        config["num_speculative_tokens_per_batch_size"] = [list(row) for row in rows]
     return json.dumps(config, separators=(",", ":"))
 
 

@@ -24,6 +24,7 @@ from turbospec.wire.speculation_policy import (
     EngineStatus,
     InjectionStop,
     PredictionStatus,
+    ScheduleRange,
     SpeculationPolicyStatus,
 )
 from turbospec.wire.speculation_profile import Provenance, SpeculationProfileSpec
@@ -111,6 +112,12 @@ def policy_status(effect: SetPolicyStatus, current: Mapping[str, Any], now_secon
                 reason=each.reason,
                 message=each.message[:1024],
                 decision=None if each.decision is None else _decision(each.decision),
+                hardware=None if each.hardware is None else each.hardware[:253],
+                tokens_per_second=each.tokens_per_second,
+                schedule=[
+                    ScheduleRange(from_batch=one.from_batch, to_batch=one.to_batch, draft_tokens=one.draft_tokens)
+                    for one in each.schedule
+                ],
             )
             for each in effect.engines[:MAX_ENGINE_ROWS]
         ],

@@ -9,6 +9,7 @@ from turbospec.fleet.effects import SetPolicyStatus
 from turbospec.fleet.load_memory import LoadKey, LoadMemory
 from turbospec.fleet.scale_events import ScaleEvent
 from turbospec.fleet.snapshot import FleetSnapshot
+from turbospec_operator.snapshot_metrics import SnapshotMetrics
 
 ROUND_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
@@ -39,6 +40,12 @@ class Metrics:
         policy = ["namespace", "policy"]
         self._engines = Gauge(
             "turbospec_policy_engines", "Engines of a policy by state.", [*policy, "state"], registry=self._registry
+        )
+        self._profile_engines = Gauge(
+            "turbospec_policy_profile_engines",
+            "Engines of a policy's status by the profile that they decide by; empty where there is none.",
+            [*policy, "profile"],
+            registry=self._registry,
         )
         self._draft_tokens = Gauge(
             "turbospec_policy_draft_tokens",
@@ -86,6 +93,18 @@ class Metrics:
             load,
             registry=self._registry,
         )
+        self._expected_ratio = Gauge(
+            "turbospec_expected_load_ratio",
+            "The ratio of offered over attainable work when a pod that is asked for now would be Ready.",
+            load,
+            registry=self._registry,
+        )
+        self._expected_demand = Gauge(
+            "turbospec_expected_demand_tokens_per_second",
+            "Output tokens per second that will be asked for when a pod that is asked for now would be Ready.",
+            load,
+            registry=self._registry,
+        )
         self._load_unknown = Gauge(
             "turbospec_offered_load_unknown",
             "1 where the load is not known, with the reason; the other series of that target are then absent.",
@@ -98,8 +117,17 @@ class Metrics:
             ["namespace", "scale_target_kind", "scale_target", "state", "reason"],
             registry=self._registry,
         )
+        self._expected = (self._expected_ratio, self._expected_demand)
         self._loads = (self._load_unknown, self._load_ratio, self._load_part, self._capacity, self._demand)
-        self._gauges = (self._engines, self._draft_tokens, self._condition, self._running, self._waiting)
+        self._gauges = (
+            self._engines,
+            self._profile_engines,
+            self._draft_tokens,
+            self._condition,
+            self._running,
+            self._waiting,
+        )
+        self._snapshot = SnapshotMetrics(self._registry)
 
     def text(self) -> bytes:
         """The exposition format."""
@@ -121,6 +149,7 @@ class Metrics:
     def observed(self, snapshot: FleetSnapshot) -> None:
         """Series of policies that are gone go."""
         self._denied.set(len(snapshot.denied))
+        self._snapshot.observed(snapshot)
         there = {(policy.namespace, policy.name) for policy in snapshot.policies}
         for gauge in self._gauges:
             for labels in [tuple(sample.labels.values()) for family in gauge.collect() for sample in family.samples]:
@@ -130,9 +159,17 @@ class Metrics:
     def policy_status(self, status: SetPolicyStatus) -> None:
         """What a policy's status says, as series."""
         where = (status.namespace, status.name)
-        self._engines.remove_by_labels({"namespace": status.namespace, "policy": status.name})
+        for gauge in (self._engines, self._profile_engines):
+            gauge.remove_by_labels({"namespace": status.namespace, "policy": status.name})
         for engine in status.engines:
             self._engines.labels(*where, engine.reason).inc()
+            self._profile_engines.labels(*where, engine.profile or "").inc()
+        # A status has a bounded number of rows, and the engines that are not controlled come first.
+        controlled = status.controlled - sum(engine.controlled for engine in status.engines)
+        others = status.pods - len(status.engines) - controlled
+        for state, beyond in (("Controlled", controlled), ("NotListed", others)):
+            if beyond > 0:
+                self._engines.labels(*where, state).inc(beyond)
         lengths = [engine.draft_tokens for engine in status.engines if engine.draft_tokens is not None]
         if lengths:
             self._draft_tokens.labels(*where).set(sum(lengths) / len(lengths))
@@ -146,7 +183,7 @@ class Metrics:
 
     def loads(self, loads: Mapping[LoadKey, LoadMemory]) -> None:
         """The load of every (namespace, scale target, profile key); where it is not known there is no series."""
-        for gauge in self._loads:
+        for gauge in (*self._loads, *self._expected):
             gauge.clear()
         for (namespace, target, profile_key), entry in loads.items():
             # Two labels, for a Kubernetes label selector, as external metrics take one, knows no slash in a value.
@@ -160,6 +197,8 @@ class Metrics:
                 self._load_part.labels(*labels, phase).set(getattr(signal, phase))
             self._capacity.labels(*labels).set(signal.pod_capacity_tokens_per_second)
             self._demand.labels(*labels).set(signal.demand_tokens_per_second)
+            self._expected_ratio.labels(*labels).set(signal.expected_ratio)
+            self._expected_demand.labels(*labels).set(signal.expected_tokens_per_second)
 
     def scale_events(self, events: Mapping[tuple[str, str], ScaleEvent]) -> None:
         """What is happening to every (namespace, scale target) that has pods."""

@@ -28,6 +28,7 @@ from turbospec_operator.endpoints import endpoint_of, why_no_endpoint
 from turbospec_operator.engines import EngineClient, EngineEndpoint, EngineError
 from turbospec_operator.job_views import Measured
 from turbospec_operator.served_cells import ServedCellsReader
+from turbospec_operator.token_rates import TokenRates
 
 RESYNC_SECONDS = 10.0
 """Policies and profiles are listed again after this long even where no watch event asked for it: kopf does not report
@@ -97,6 +98,7 @@ class Observer:
         self._cluster_profiles = _Cached()
         self._profile_views: tuple[list[Raw], list[Raw], tuple[ProfileView, ...]] = [], [], ()
         self._served = ServedCellsReader(engines)
+        self._rates = TokenRates()
         self.api_proven_at: float | None = None
 
     def expire(self) -> None:
@@ -138,6 +140,7 @@ class Observer:
             if (endpoint := endpoint_of(pod, master_key, self._engine_port)) is not None
         }
         pods = await asyncio.gather(*(self._ask(pod, endpoints, collected, nodes) for pod in raw_pods))
+        self._rates.keep(pod.report.engine_id for pod in pods if pod.report is not None)
         cells = await self._served.read(pods, policy_views, endpoints, forbidden_keys(obstacles))
         snapshot = FleetSnapshot(
             now_seconds=time.time(),
@@ -254,7 +257,8 @@ class Observer:
         except EngineError as error:
             collected.token_refused |= error.status == 401
             return replace(view, unreachable=str(error))
-        return replace(view, report=views.engine_report(state, pod, nodes.get(str(view.node))))
+        report = views.engine_report(state, pod, nodes.get(str(view.node)))
+        return replace(view, report=replace(report, tokens_per_second=self._rates.of(state)))
 
 
 def _job_views(

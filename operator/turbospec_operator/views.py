@@ -131,6 +131,7 @@ def profile_view(raw: Raw) -> ProfileView:
         identity=_identity(spec.identity),
         measured_seconds=seconds(spec.provenance.measured_at) or seconds(meta.get("creationTimestamp")),
         served=served,
+        hold_out_error=None if spec.hold_out_error_permille is None else spec.hold_out_error_permille / 1000,
     )
 
 

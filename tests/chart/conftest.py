@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from e2e.cluster.paths import binary
 
 CHART = Path(__file__).parents[2] / "charts" / "turbospec"
 NAMESPACE = "turbospec-system"
+SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""libyaml's where it is there: the CRDs of a chart take Python's a third of a second."""
 
 Raw = dict[str, Any]
 Render = Callable[..., list[Raw]]
@@ -39,13 +42,17 @@ def helm() -> Callable[..., str]:
 
 @pytest.fixture(scope="session")
 def render(helm: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> Render:
-    """The chart's objects for these values, given as nested keyword arguments."""
+    """The chart's objects for these values, given as nested keyword arguments; each call's are its own."""
+
+    @cache
+    def text(namespace: str, values: str) -> str:
+        file = tmp_path_factory.mktemp("values") / "values.yaml"
+        file.write_text(values)
+        return helm("template", "turbospec", str(CHART), "--namespace", namespace, "--values", str(file))
 
     def rendered(namespace: str = NAMESPACE, **values: Any) -> list[Raw]:
-        file = tmp_path_factory.mktemp("values") / "values.yaml"
-        file.write_text(json.dumps(values))
-        text = helm("template", "turbospec", str(CHART), "--namespace", namespace, "--values", str(file))
-        return [document for document in yaml.safe_load_all(text) if document]
+        found = yaml.load_all(text(namespace, json.dumps(values)), Loader=SafeLoader)
+        return [document for document in found if document]
 
     return rendered
 

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
@@ -17,10 +16,10 @@ NAMES = tuple(resource.name for resource in CUSTOM_RESOURCES)
 Helm = Callable[..., str]
 
 
-@pytest.fixture
-def own_server(tmp_path: Path) -> Iterator[ApiServer]:
-    """An API server without our kinds."""
-    server = ApiServer(tmp_path / "apiserver")
+@pytest.fixture(scope="module")
+def another_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
+    """For the tests of this file only."""
+    server = ApiServer(tmp_path_factory.mktemp("apiserver"))
     server.start()
     try:
         yield server
@@ -29,9 +28,22 @@ def own_server(tmp_path: Path) -> Iterator[ApiServer]:
 
 
 @pytest.fixture
+def own_server(another_server: ApiServer, helm: Helm) -> Iterator[ApiServer]:
+    """An API server without our kinds, nor a release."""
+    assert another_server.kubectl("get", "crd", "-o", "name") == ""
+    yield another_server
+    on_it(helm, another_server)("uninstall", "turbospec", "--ignore-not-found")
+    another_server.kubectl("delete", "crd", "--all", "--timeout=60s")
+
+
+@pytest.fixture
 def bound(helm: Helm, own_server: ApiServer) -> Helm:
     """Helm, for this API server."""
-    return lambda *arguments: helm(f"--kubeconfig={own_server.kubeconfig}", "--namespace=default", *arguments)
+    return on_it(helm, own_server)
+
+
+def on_it(helm: Helm, server: ApiServer) -> Helm:
+    return lambda *arguments: helm(f"--kubeconfig={server.kubeconfig}", "--namespace=default", *arguments)
 
 
 def installed(server: ApiServer) -> set[str]:

@@ -21,8 +21,7 @@ BUNDLES = "jsonpath={.webhooks[*].clientConfig.caBundle}"
 def namespace(api_server: ApiServer) -> str:
     """A fresh namespace that enforces the Pod Security Standard `restricted`."""
     name = f"install-{secrets.token_hex(4)}"
-    api_server.kubectl("create", "namespace", name)
-    api_server.kubectl("label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted")
+    api_server.create_namespace(name, {"pod-security.kubernetes.io/enforce": "restricted"})
     return name
 
 
@@ -51,6 +50,7 @@ VARIANTS: dict[str, dict[str, object]] = {
     },
     "all that is optional": {
         "networkPolicy": {"enabled": True},
+        "dashboards": {"enabled": True},
         "imagePullSecrets": [{"name": "registry"}],
         "prometheus": {"url": "http://prometheus:9090"},
         "operator": {"nodeSelector": {"a": "b"}, "tolerations": [{"operator": "Exists"}], "podAnnotations": {}},

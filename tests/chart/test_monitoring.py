@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from tests.chart.conftest import CHART, Raw, Render, one
+from turbospec.control.bias import BOUND
 
 ROOT = CHART.parents[1]
 RULES = CHART / "files" / "alerts.yaml"
@@ -64,6 +65,12 @@ def test_alerts_use_series_that_exist() -> None:
     for alert in ALERTS:
         for series in re.findall(r"turbospec_\w+", alert["expr"]):
             assert re.sub(r"_(total|info)$", "", series) in code, series
+
+
+def test_the_bounds_of_a_series_can_be_reached() -> None:
+    """An engine's correction is held within them: an alert beyond would never fire."""
+    (alert,) = [each for each in ALERTS if each["alert"] == "TurboSpecEngineOffProfile"]
+    assert re.findall(r"([<>]=?) ([\d.]+)", alert["expr"]) == [(">=", f"{BOUND:g}"), ("<=", f"{1 / BOUND:g}")]
 
 
 def test_nothing_of_it_is_there_by_default(render: Render) -> None:

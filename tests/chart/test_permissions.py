@@ -1,7 +1,6 @@
 """The chart's permissions suffice for what the processes do, and for nothing more, judged by a real API server."""
 
 import asyncio
-import json
 import secrets
 import time
 from collections.abc import Iterator
@@ -19,7 +18,6 @@ from turbospec_operator.webhook import WebhookSettings, serving
 
 pytestmark = pytest.mark.apiserver
 
-CRDS = Path(__file__).parents[2] / "crds"
 WAIT_SECONDS = 60.0
 IDENTITIES = {
     "ServiceAccount",
@@ -32,13 +30,11 @@ IDENTITIES = {
 
 
 @pytest.fixture(scope="module")
-def installed(api_server: ApiServer, render: Render) -> Iterator[str]:
+def installed(api_with_kinds: ApiServer, render: Render) -> Iterator[str]:
     """The namespace of a release, of which everything but the Deployments is applied."""
-    namespace = f"chart-{secrets.token_hex(4)}"
-    api_server.kubectl("apply", "--server-side", "-f", str(CRDS))
-    api_server.kubectl("wait", "--for=condition=Established", "--timeout=60s", "-f", str(CRDS))
+    api_server, namespace = api_with_kinds, f"chart-{secrets.token_hex(4)}"
     for name in (namespace, f"{namespace}-tenant"):
-        api_server.kubectl("create", "namespace", name)
+        api_server.create_namespace(name)
     values = {"jobs": {"namespaces": [f"{namespace}-tenant"]}}
     objects = [each for each in render(namespace, **values) if each["kind"] in IDENTITIES]
     api_server.apply(*objects)
@@ -165,7 +161,7 @@ def test_permissions_are_these(
         "kind": "SubjectAccessReview",
         "spec": {"user": f"system:serviceaccount:{installed}:{account}", "resourceAttributes": attributes},
     }
-    answer = json.loads(api_server.kubectl("create", "-o", "json", "-f", "-", manifest=json.dumps(review)))
+    answer = api_server.post("/apis/authorization.k8s.io/v1/subjectaccessreviews", review)
     assert answer["status"]["allowed"] is allowed
 
 

@@ -253,6 +253,7 @@ BAD_VALUES: dict[str, tuple[Raw, str]] = {
     "unknown value": ({"replicas": 2}, "replicas"),
     "unknown value inside": ({"webhook": {"replica": 2}}, "replica"),
     "no replicas": ({"webhook": {"replicas": 0}}, "replicas"),
+    "no operator": ({"operator": {"replicas": 0}}, "replicas"),
     "port": ({"enginePort": 70000}, "enginePort"),
     "level": ({"logLevel": "loud"}, "logLevel"),
     "address": ({"prometheus": {"url": "prometheus:9090"}}, "prometheus"),
@@ -278,7 +279,7 @@ def test_bad_values_are_refused_by_name(render: Render, values: Raw, named: str)
 
 @pytest.mark.parametrize("part", ["operator", "webhook"])
 def test_pods_go_where_the_values_send_them(render: Render, part: str) -> None:
-    """Priority, nodes, tolerations, affinity, and spread, which for the webhook replaces its own."""
+    """Priority, nodes, tolerations, affinity, and spread, which replaces the chart's own."""
     spread = [{"maxSkew": 2, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule", "labelSelector": {}}]
     placement: Raw = {
         "priorityClassName": "system-cluster-critical",
@@ -291,10 +292,22 @@ def test_pods_go_where_the_values_send_them(render: Render, part: str) -> None:
     assert placement.items() <= pod.items()
 
 
-def test_webhook_replicas_are_spread_and_never_all_evicted_at_once(render: Render) -> None:
+@pytest.mark.parametrize("part", ["operator", "webhook"])
+def test_replicas_are_spread_and_never_all_evicted_at_once(render: Render, part: str) -> None:
     """By default; one replica has no budget, which would only hold up drains."""
     objects = render()
-    (spread,) = pod_of(objects, "turbospec-webhook")["topologySpreadConstraints"]
-    assert spread["topologyKey"] == "kubernetes.io/hostname"
-    assert one(objects, "PodDisruptionBudget", "turbospec-webhook")["spec"]["maxUnavailable"] == 1
-    assert not [each for each in render(webhook={"replicas": 1}) if each["kind"] == "PodDisruptionBudget"]
+    deployment = one(objects, "Deployment", f"turbospec-{part}")
+    (spread,) = deployment["spec"]["template"]["spec"]["topologySpreadConstraints"]
+    assert (deployment["spec"]["replicas"], spread["topologyKey"]) == (2, "kubernetes.io/hostname")
+    assert spread["labelSelector"] == deployment["spec"]["selector"]
+    budget = one(objects, "PodDisruptionBudget", f"turbospec-{part}")["spec"]
+    assert (budget["maxUnavailable"], budget["unhealthyPodEvictionPolicy"]) == (1, "AlwaysAllow")
+    assert budget["selector"] == deployment["spec"]["selector"]
+    single = render(**{part: {"replicas": 1}})
+    assert len([each for each in single if each["kind"] == "PodDisruptionBudget"]) == 1, "the other part's"
+
+
+def test_an_update_of_the_operator_waits_for_no_room_and_keeps_one(render: Render) -> None:
+    """Old and new need not fit beside each other, and a version that is unwell does not replace the second pod."""
+    strategy = one(render(), "Deployment", "turbospec-operator")["spec"]["strategy"]
+    assert strategy == {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}}

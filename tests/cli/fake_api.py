@@ -10,6 +10,9 @@ from urllib.parse import parse_qs, urlsplit
 
 Raw = dict[str, Any]
 
+SHUTDOWN_POLL_SECONDS = 0.01
+"""How often the server looks whether it is to end; its own half second is most of what a test here takes."""
+
 CONFIG = """
 apiVersion: v1
 kind: Config
@@ -65,7 +68,7 @@ class FakeApi:
         self.kubeconfig.write_text(CONFIG.format(port=self._server.server_port))
 
     def __enter__(self) -> Self:
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(SHUTDOWN_POLL_SECONDS,), daemon=True).start()
         return self
 
     def __exit__(

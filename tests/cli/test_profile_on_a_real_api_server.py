@@ -14,19 +14,15 @@ from tests.support.apiserver import ApiServer
 
 pytestmark = pytest.mark.apiserver
 
-CRDS = Path(__file__).parents[2] / "crds"
-
 
 @pytest.fixture
-def namespace(api_server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def namespace(api_with_kinds: ApiServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A fresh namespace, and the administrator's kubeconfig."""
-    api_server.kubectl("apply", "--server-side", "-f", str(CRDS))
-    api_server.kubectl("wait", "--for=condition=Established", "--timeout=60s", "-f", str(CRDS))
     name = f"cli-{secrets.token_hex(4)}"
-    api_server.kubectl("create", "namespace", name)
-    monkeypatch.setenv("KUBECONFIG", str(api_server.kubeconfig))
+    api_with_kinds.create_namespace(name)
+    monkeypatch.setenv("KUBECONFIG", str(api_with_kinds.kubeconfig))
     yield name
-    api_server.kubectl("delete", "cspecprof", name, "--ignore-not-found")
+    api_with_kinds.kubectl("delete", "cspecprof", name, "--ignore-not-found")
 
 
 def test_a_profile_goes_in_out_and_up(run: Run, api_server: ApiServer, namespace: str) -> None:

@@ -67,7 +67,7 @@ def sweeping() -> str:
 
 def sweeping_plain() -> str:
     """The log of the second start, after 30 of 60 s."""
-    meter = EndingMeter(seconds_per_round=2.5)
+    meter = EndingMeter(seconds_per_round=10.0)
     return printed(lambda: PlainSweep(meter, PLANS, MODEL, 60.0, clock=lambda: meter.now).run())
 
 

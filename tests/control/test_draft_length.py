@@ -86,3 +86,31 @@ def test_a_k_that_was_left_is_taken_back_only_for_a_clear_lead() -> None:
     assert 1 in same.held
     assert choose(np.array([[101.0], [100.0]]), (0, 1), replace(same, left=None), 0.005, back=0.03).at(1) == 0
     assert choose(np.array([[104.0], [100.0]]), (0, 1), same, 0.005, back=0.03).at(1) == 0
+
+
+@pytest.mark.parametrize(
+    ("goodput", "excess", "recent", "chosen"),
+    [
+        ((100.0, 108.0), None, (), 1),
+        ((100.0, 108.0), None, (1,), 0),
+        ((100.0, 112.0), None, (1,), 1),
+        ((100.0, 108.0), None, (0,), 1),
+        ((120.0, 100.0), (1.02, 0.95), (1,), 0),
+        ((120.0, 100.0), (1.12, 0.95), (1,), 1),
+        ((120.0, 100.0), (1.02, 0.95), (), 1),
+        ((120.0, 100.0), (1.30, 1.25), (1,), 0),
+        ((120.0, 100.0), (1.40, 1.25), (1,), 1),
+    ],
+    ids=[
+        "it may come", "not so soon", "for a tenth more", "another one was left", "a ceiling is hardly missed",
+        "a ceiling is missed", "hardly missed, and nothing was left", "both miss it alike", "one misses it by far more",
+    ],
+)  # fmt: skip
+def test_a_k_that_was_just_left_comes_back_only_for_a_tenth(
+    goodput: tuple[float, ...], excess: tuple[float, ...] | None, recent: tuple[int, ...], chosen: int
+) -> None:
+    """K = 0 is in force; neither what it delivers nor a ceiling is worth going to and fro for less."""
+    missing = None if excess is None else np.array(excess)[:, None]
+    table = choose(np.array(goodput)[:, None], (0, 1), DraftTable((0, 0)), 0.02, missing, recent=recent)
+    assert table.at(1) == chosen
+    assert (1 in table.held) is (chosen == 0)

@@ -1,6 +1,8 @@
 """What the engine works on beside its batch, and when a table made for it is out of date."""
 
-from turbospec.control.situation import SituationMonitor
+import pytest
+
+from turbospec.control.situation import LIFE_STEPS, SituationMonitor
 from turbospec.control.step import StepRecord
 
 
@@ -75,3 +77,14 @@ def test_sizes_of_prefill_are_spread_like_those_seen() -> None:
     for prompt in (100, 200, 300, 400, 500, 600):
         monitor.learn(_steps(8, 8, prompt))
     assert monitor.situation(None, 0.0).prefill_sizes == (200.0, 400.0, 600.0)
+
+
+def test_the_prompts_of_an_engines_first_steps_are_a_part_of_a_requests_life() -> None:
+    """An engine that has just begun gets everybody's prompts: what no ceiling can hold then it holds a moment later."""
+    monitor = SituationMonitor()
+    monitor.learn(_steps(16, 1, 1000))
+    first = monitor.situation(None, 1e-5).prefill_seconds
+    assert first == pytest.approx(0.01 * 16 / LIFE_STEPS)
+    for _ in range(50):
+        monitor.learn(_steps(32, 10, 1000))
+    assert monitor.situation(None, 1e-5).prefill_seconds == pytest.approx(0.001, rel=0.3)

@@ -8,11 +8,19 @@ from typing import Any
 import pytest
 
 from e2e.cluster.errors import ClusterError
+from e2e.demo import rounds
 from e2e.demo.phases import TURBOSPEC, Phase, schedule, seconds
 from e2e.demo.rounds import Measurement, Moment
 
 PHASES = (Phase("few", 1, "code", 0.1), Phase("many", 16, "chat", 0.2))
-WINDOW_SECONDS = 0.3
+WINDOW_SECONDS = 0.1
+HASTE = 10.0
+
+
+@pytest.fixture(autouse=True)
+def short_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing here takes the time that a sample gives engines and clients."""
+    monkeypatch.setattr(rounds, "SAMPLE_SECONDS", 0.05)
 
 
 @dataclass
@@ -45,7 +53,7 @@ class FakeWorld:
 
 
 def measurement(world: FakeWorld, moments: list[Moment]) -> Measurement:
-    return Measurement(world, world, world, WINDOW_SECONDS, 1.0, moments.append)  # type: ignore[arg-type]
+    return Measurement(world, world, world, WINDOW_SECONDS, HASTE, moments.append)  # type: ignore[arg-type]
 
 
 async def test_every_window_is_measured_once_and_k_is_left_to_turbospec() -> None:
@@ -68,7 +76,7 @@ async def test_many_clients_begin_once_a_phase_and_few_with_every_arm() -> None:
     windows = schedule(PHASES, 1)
     began = time.monotonic()
     await measurement(world, []).run(windows)
-    assert time.monotonic() - began >= seconds(windows, WINDOW_SECONDS)
+    assert time.monotonic() - began >= seconds(windows, WINDOW_SECONDS, HASTE)
     loads = [start for start in world.starts if start[1]]
     tour = [("code", 1, "tour-few"), ("chat", 16, "tour-many")]
     assert loads == [*tour, *[("code", 1, "0-few")] * 3, ("chat", 16, "0-many")]

@@ -80,12 +80,15 @@ class Load:
     def __init__(self, core: DrivenCore) -> None:
         self._core = core
         self.added = 0
+        self.grammars = False
+        """Every other request has a structured output."""
 
     def top_up(self, clients: int) -> None:
         """A new request for every one that has ended."""
         running, waiting = self._core.scheduler.get_request_counts()
         for _ in range(clients - running - waiting):
-            self._core.add(f"request-{self.added}", 20 + 37 * self.added % 400, 30 + 13 * self.added % 90)
+            length, grammar = 20 + 37 * self.added % 400, self.grammars and self.added % 2 == 0
+            self._core.add(f"request-{self.added}", length, 30 + 13 * self.added % 90, grammar=grammar)
             self.added += 1
 
     def drain(self) -> None:
@@ -121,6 +124,7 @@ def swaps(core: DrivenCore, client: Client, load: Load, count: int) -> dict[str,
         steps.begun += 1
         number = steps.begun - 1
         output = schedule(*arguments)
+        steps.ended += 1
         if output.total_num_scheduled_tokens:
             widths = sorted({len(draft) for draft in output.scheduled_spec_decode_tokens.values()})
             steps.rows.append([number, output.num_spec_tokens_to_schedule, widths])
@@ -133,7 +137,7 @@ def swaps(core: DrivenCore, client: Client, load: Load, count: int) -> dict[str,
     def put_all() -> None:
         for number in range(count):
             k = LADDER[(number + number // 7) % 4]
-            sent = steps.begun
+            sent = steps.ended  # one that has begun may not have read its K yet
             promised = client.put(table(f"swap-{number}", k))
             puts.append({"k": k, "sent": sent, "acknowledged": steps.begun, "promised": promised})
             while steps.begun < puts[-1]["acknowledged"] + 2:  # at least a step is decided with every document
@@ -152,7 +156,7 @@ def swaps(core: DrivenCore, client: Client, load: Load, count: int) -> dict[str,
 
 class _StepLog:
     def __init__(self) -> None:
-        self.begun = 0
+        self.begun = self.ended = 0
         self.rows: list[list[Any]] = []
 
 
@@ -189,6 +193,9 @@ def main(model: str, kind: str, count: str) -> None:
         core.core.batch_queue_size, core.core.batch_queue = 3, deque(maxlen=3)
         result["pairing"]["2"] = pairing(core, client, load)
         core.core.batch_queue_size, core.core.batch_queue = 2, deque(maxlen=2)
+    load.grammars = True
+    result["pairing"]["grammars"] = pairing(core, client, load)
+    load.grammars = False
     result["swaps"] = swaps(core, client, load, int(count))
     result |= {"statuses": client.statuses, "wrong": wrong_answers(core), "requests": load.added}
     unsupported = attached.runtime.unsupported()

@@ -181,3 +181,28 @@ def test_a_release_before_dynamic_lengths_says_so(speculative: bool, code: str) 
     facts = engine_facts(scheduler, platform=platform, vllm_version="0.24.0", probe=committed_probe(RELEASES[0]))
     assert facts.unsupported is not None
     assert facts.unsupported.code == code
+
+
+def test_a_release_before_dynamic_lengths_serves_and_is_observed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its steps do not tell K; on model runner V2 its speculators look as if they had to be trimmed."""
+    probe = committed_probe(RELEASES[0])
+    config = vllm_config(method="eagle3", table=None, use_v2_model_runner=True, max_num_seqs=8)
+    monkeypatch.setattr(scheduler_module, "draft_trimmer", lambda scheduler: draft_trimmer(scheduler, probe))
+    monkeypatch.setattr(scheduler_module, "attach", lambda _: None)
+    scheduler: Any = mixed_with(BootedScheduler)(config)
+    assert scheduler._turbospec_trimmer is not None
+    scheduler.add("a")
+    output = scheduler.schedule()
+    del scheduler.dynamic_sd_lookup, output.num_spec_tokens_to_schedule
+    platform = SimpleNamespace(is_cpu=lambda: True)
+    runtime = EngineRuntime(scheduler, engine_facts(scheduler, platform=platform, vllm_version="0.24.0", probe=probe))
+    scheduler._turbospec = SimpleNamespace(runtime=runtime)
+    scheduler._update_after_schedule(output)
+    assert not hasattr(output, "num_spec_tokens_to_schedule")
+    scheduler.update_from_output(output, model_output(output))
+    runtime.settle()
+    reason, newest = runtime.unsupported(), runtime.ring.newest()
+    assert reason is not None
+    assert reason.code == "ReleaseTooOld"
+    assert newest is not None
+    assert newest.decided_draft_tokens == MAXIMUM

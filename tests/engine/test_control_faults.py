@@ -67,6 +67,79 @@ def test_10_mb_bodies_are_refused_before_they_are_parsed(engine: Engine, monkeyp
     assert parsed == [len(json.dumps(GOOD))]
 
 
+@pytest.mark.parametrize(
+    ("request_line", "token", "status", "code"),
+    [
+        ("PUT /v1/control", "wrong", 401, "Unauthorized"),
+        ("PUT /v1/state", TOKEN, 404, "NotFound"),
+        ("POST /v1/control", TOKEN, 501, "BadRequest"),
+        ("DELETE /v1/control", TOKEN, 501, "BadRequest"),
+        ("PUT /v1/control HTTP/9.9 x", TOKEN, 400, "BadRequest"),
+    ],
+)
+def test_10_mb_that_nobody_wants_are_refused_by_the_headers(
+    engine: Engine, request_line: str, token: str, status: int, code: str
+) -> None:
+    """From strangers, to other paths, by other methods; the answer is read although the body is still being sent."""
+    head = f"{request_line} HTTP/1.1\r\nAuthorization: Bearer {token}\r\nContent-Length: 10000000\r\n\r\n"
+    with Serving(engine), socket.create_connection(("127.0.0.1", engine.port)) as client:
+        client.settimeout(20)
+        client.sendall(head.encode() + b"x" * 10_000_000)
+        got, answer = answer_of(client)
+    assert (got, answer["code"]) == (status, code)
+    assert answer["message"]
+
+
+def answer_of(client: socket.socket) -> tuple[int, dict[str, Any]]:
+    """Status and content of what comes until the server closes."""
+    received = b"".join(iter(lambda: client.recv(65536), b""))
+    head, _, body = received.partition(b"\r\n\r\n")
+    return int(head.split()[1]), json.loads(body)
+
+
+@pytest.mark.parametrize(
+    ("length", "status"),
+    [("-1", 411), ("+5", 411), ("1e3", 411), ("5.0", 411), ("", 411), ("٣", 411), ("9" * 400, 413), ("65537", 413)],
+)
+def test_a_length_that_is_none_is_refused(engine: Engine, length: str, status: int) -> None:
+    """Nothing is read by it."""
+    head = f"PUT /v1/control HTTP/1.1\r\nAuthorization: Bearer {TOKEN}\r\nContent-Length: {length}\r\n\r\n"
+    with Serving(engine), socket.create_connection(("127.0.0.1", engine.port)) as client:
+        client.settimeout(20)
+        client.sendall(head.encode())
+        client.shutdown(socket.SHUT_WR)
+        assert answer_of(client)[0] == status
+    assert engine.state().applied is None
+
+
+def test_an_engine_without_a_file_descriptor_to_spare_does_not_ask_for_clients_all_the_time(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """vLLM may have used them up; a client that cannot be taken waits, and is served when there is room again."""
+    taken: list[float] = []
+    accept = control_server._Server.get_request
+
+    def noted(self: Any) -> Any:
+        taken.append(time.monotonic())
+        return accept(self)
+
+    monkeypatch.setattr(control_server._Server, "get_request", noted)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with Serving(engine), socket.socket() as client:
+        client.settimeout(20)
+        with Path("/dev/null").open() as newest:
+            limit = newest.fileno()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+        try:
+            client.connect(("127.0.0.1", engine.port))
+            client.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
+            wait_for(lambda: len(taken) >= 4)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert client.recv(100).startswith(b"HTTP/1.0 200")
+    assert taken[3] - taken[0] > 3 * control_server.ACCEPT_PAUSE_SECONDS * 0.9
+
+
 def test_slow_clients_hold_up_nobody_for_long(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """More drip-feeding clients than there are places: they are cut off, others are served, and no step waits."""
     monkeypatch.setattr(control_server, "CONNECTION_SECONDS", 0.2)
@@ -159,6 +232,7 @@ def test_noise_instead_of_http_is_answered_or_dropped(engine: Engine) -> None:
                 except ConnectionResetError:
                     answer = b""
                 assert not answer.startswith(b"HTTP/1.0 200")
+                assert b"<html" not in answer.lower()
         assert engine.put(GOOD)[0] == 200
 
 

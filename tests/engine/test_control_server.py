@@ -4,6 +4,7 @@ import json
 import math
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from tests.engine.fakes import engine_facts
 from tests.engine.live import GOOD, Engine, Serving, start, wait_for
 from tests.engine.support import MixedScheduler
+from turbospec.engine.refusals import STATUS_OF_CODE
 from turbospec.wire.engine_state import ServedCells, StepsPage, Unsupported
 
 
@@ -147,6 +149,13 @@ def test_a_bad_document_is_answered_with_its_cause_and_changes_nothing(
     assert engine.step() == 2
 
 
+def test_every_code_of_a_refusal_is_documented() -> None:
+    """With its status, in docs/engine.md."""
+    rows = (Path(__file__).resolve().parents[2] / "docs" / "engine.md").read_text().splitlines()
+    for code, status in STATUS_OF_CODE.items():
+        assert [row for row in rows if f"`{code}`" in row and str(int(status)) in row], code
+
+
 def test_a_replayed_document_is_a_heartbeat(engine: Engine) -> None:
     """Sent twice is sent once."""
     assert engine.put(GOOD)[1]["changed"]
@@ -260,6 +269,21 @@ def test_the_state_says_how_k_takes_effect(engine: Engine) -> None:
     steering = engine.state().steering
     assert steering is not None
     assert (steering.draft_length, steering.draft_cost) == ("native", "none")
+
+
+@pytest.mark.parametrize(("sizes", "said"), [([1, 8], 1), ([48], 0), ([], 0)])
+def test_an_engine_says_once_which_steps_have_no_graph(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, sizes: list[int], said: int
+) -> None:
+    """And which setting captures them; nobody but its owner knows whether there is memory for it."""
+    caplog.set_level("INFO")
+    facts = engine_facts()
+    start(
+        tmp_path, facts=replace(facts, limits=facts.limits.model_copy(update={"graph_sizes": sizes}))
+    ).scheduler.shutdown()
+    lines = [message for message in caplog.messages if "max_cudagraph_capture_size" in message]
+    assert len(lines) == said
+    assert all("K = 5 above 1 requests" in line and '"max_cudagraph_capture_size": 48' in line for line in lines)
 
 
 def test_an_unsupported_engine_says_why_and_serves_its_state(tmp_path: Path) -> None:

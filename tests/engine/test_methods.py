@@ -8,7 +8,7 @@ import pytest
 
 from tests.engine.committed_seams import FOLDER, RELEASES, committed_probe, seams
 from tests.engine.configs import vllm_config
-from turbospec.engine.graphs import captured_draft_tokens, captured_sizes
+from turbospec.engine.graphs import captured_draft_tokens, captured_sizes, eager_above
 from turbospec.engine.methods import Steering, judge, model_runner, unsupported_reason
 from turbospec.engine.speculators import SpeculatorFacts, variant_of
 
@@ -193,6 +193,17 @@ def test_captured_sizes_are_those_of_the_graphs() -> None:
     """None where steps run eagerly, whatever the configuration still lists."""
     assert captured_sizes(vllm_config(cudagraph_mode="FULL", capture_sizes=[8, 1, 2])) == (1, 2, 8)
     assert captured_sizes(vllm_config(cudagraph_mode="NONE", capture_sizes=[8, 1, 2])) == ()
+
+
+@pytest.mark.parametrize(
+    ("sizes", "max_num_seqs", "eager"),
+    [((1, 2, 8, 512), 256, {3: 128, 7: 64}), ((512,), 64, {}), ((), 256, {}), ((1,), 4, {0: 1, 3: 0, 7: 0})],
+)
+def test_steps_larger_than_the_largest_graph_are_known(
+    sizes: tuple[int, ...], max_num_seqs: int, eager: dict[int, int]
+) -> None:
+    """At 512 tokens, vLLM's usual limit, K = 7 has graphs up to 64 requests; engines without graphs lack none."""
+    assert eager_above((0, 3, 7), sizes, max_num_seqs) == eager
 
 
 @pytest.mark.parametrize(("attributes", "runner"), [({}, "v1"), ({"v2": False}, "v1"), ({"v2": True}, "v2")])

@@ -11,6 +11,7 @@ import pytest
 from e2e.vllm.install import installation
 from tests.engine.configs import vllm_config
 from turbospec.engine.graphs import captured_draft_tokens
+from turbospec_operator.injection_startup import startup_table
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(420)]
 
@@ -23,6 +24,8 @@ TABLES = [
     ([[1, 2, 5], [3, 4, 4], [5, 6, 1], [7, 8, 0]], 6),
 ]
 
+LADDERS = [(startup_table(ladder, 256), 256) for ladder in ([0, 1, 3, 7], list(range(8)))]
+
 
 @pytest.fixture(scope="module")
 def answer(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
@@ -33,7 +36,13 @@ def answer(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     (folder / "arctic_inference" / "__init__.py").touch()
     model = Path(os.environ.get("TURBOSPEC_TINY_MODEL") or Path.home() / ".cache/turbospec/models/tiny")
     done = subprocess.run(
-        [str(installation().python), str(ROOT / "tests/engine/real_scheduler.py"), str(model), json.dumps(TABLES)],
+        [
+            str(installation().python),
+            str(ROOT / "tests/engine/real_scheduler.py"),
+            str(model),
+            json.dumps(TABLES),
+            json.dumps(LADDERS),
+        ],
         capture_output=True,
         text=True,
         check=False,
@@ -85,6 +94,12 @@ def test_vllms_scheduler_verifies_k_drafts(answer: dict[str, Any], case: str) ->
         ("suffix", None),
         ("suffix, table", None),
         ("suffix, DP2", "DataParallel"),
+        ("suffix, PP2", "PipelineParallel"),
+        ("draft_model", None),
+        ("draft_model, DP2", "DataParallel"),
+        ("draft_model, PP2", "PipelineParallel"),
+        ("eagle, table", None),
+        ("eagle, table, DP2", "DataParallel"),
         ("custom_class", "UnknownMethod"),
     ],
 )
@@ -106,3 +121,30 @@ def test_the_captured_k_are_those_of_vllms_dense_table(answer: dict[str, Any], i
     table, max_num_seqs = TABLES[index]
     config = vllm_config(table=table, max_num_seqs=max_num_seqs, cudagraph_mode="FULL_AND_PIECEWISE")
     assert set(captured_draft_tokens(config, "v2")) == set(answer["dense"][index][1:])
+
+
+@pytest.mark.parametrize("scheduler", ["Scheduler", "AsyncScheduler"])
+def test_an_engine_without_statistics_learns_the_same(answer: dict[str, Any], scheduler: str) -> None:
+    """--disable-log-stats: of the same steps our own counts are vLLM's."""
+    with_statistics, without = answer["counted"][scheduler]
+    assert with_statistics == without
+    failed, generated, drafts, draft_tokens, drafted, accepted = with_statistics
+    assert failed is None
+    assert (generated > drafts > 0, draft_tokens) == (True, sum(drafted))
+    assert drafted == sorted(drafted, reverse=True)
+    assert all(0 <= a <= d for a, d in zip(accepted, drafted, strict=True))
+    assert sum(accepted) > 0
+
+
+def test_the_ladder_has_full_graphs_wherever_vllm_captures_any(answer: dict[str, Any]) -> None:
+    """By vLLM's own sizes and its own choice of graphs: up to the largest captured size every batch at every K of the
+    webhook's table has one. With all K up to 7 in the table there are gaps, and more than twice the graphs."""
+    ladder, every = answer["graphs"]
+    assert ladder["widths"] == [1, 2, 4, 8]
+    assert ladder["captured"] == [0, 1, 3, 7]
+    assert ladder["largest"] == 512
+    for k in (0, 1, 3, 7):
+        assert ladder["without"][str(k)] == [batch for batch in range(1, 257) if batch * (k + 1) > 512]
+    assert every["captured"] == list(range(8))
+    assert any(batch * (int(k) + 1) <= 512 for k, batches in every["without"].items() for batch in batches)
+    assert every["graphs"] > 2 * ladder["graphs"]

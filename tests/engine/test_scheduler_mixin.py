@@ -1,14 +1,16 @@
 """The mixin changes K and nothing else, and no failure of ours reaches the engine."""
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.engine.fakes import FakeScheduler, model_output
 from tests.engine.support import MixedScheduler, make_rig
 from turbospec.control.engine_loop import LoopSettings
-from turbospec.engine.scheduler import mixed_with
+from turbospec.engine.scheduler import SEAMS, TurboSpecMixin, mixed_with
 from turbospec.wire.engine_state import Unsupported
 
 
@@ -21,6 +23,14 @@ def test_a_class_is_mixed_once_and_only_where_it_has_the_seams() -> None:
     assert mixed_with(MixedScheduler) is MixedScheduler
     assert mixed_with(Stranger) is Stranger
     assert issubclass(MixedScheduler, FakeScheduler)
+
+
+def test_all_that_is_extended_is_documented() -> None:
+    """A vLLM user reads in docs/engine.md what is touched."""
+    text = (Path(__file__).resolve().parents[2] / "docs" / "engine.md").read_text()
+    extended = [name for name, member in vars(TurboSpecMixin).items() if callable(member)]
+    assert set(SEAMS) < set(extended)
+    assert [name for name in extended if f"| `Scheduler.{name}` | extended |" not in text] == []
 
 
 def test_an_engine_serves_untouched_where_the_runtime_cannot_start(caplog: pytest.LogCaptureFixture) -> None:
@@ -88,6 +98,15 @@ def test_a_k_outside_the_allowed_set_never_reaches_vllm(monkeypatch: pytest.Monk
     monkeypatch.setattr(rig.runtime, "loop", SimpleNamespace(draft_tokens=lambda _: nonsense, observe=lambda _: None))
     rig.scheduler.add("a")
     assert rig.scheduler.schedule().num_spec_tokens_to_schedule == 5
+
+
+@pytest.mark.parametrize("equal", [3.0, np.int64(3), np.float64(3.0)])
+def test_k_reaches_vllm_as_a_plain_int(monkeypatch: pytest.MonkeyPatch, equal: Any) -> None:
+    """It multiplies lists by it and sends it to its workers."""
+    rig = make_rig(monkeypatch)
+    monkeypatch.setattr(rig.runtime, "loop", SimpleNamespace(draft_tokens=lambda _: equal, observe=lambda _: None))
+    rig.scheduler.add("a")
+    assert type(rig.scheduler.schedule().num_spec_tokens_to_schedule) is int
 
 
 def test_the_kill_switch_gives_the_start_up_table_back_and_takes_it_away_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.engine import witness
+from tests.support.ports import free_ports
 from turbospec.control.step import StepRecord
 from turbospec.wire.engine_state import EngineState, StepsPage
 from turbospec_operator.runtime_bundle import build_runtime_zip
@@ -23,6 +23,10 @@ TOKEN = "of-this-test"
 MAX_DRAFT_TOKENS = 5
 START_SECONDS = 180.0
 """30 s on an idle machine; other tests may be running."""
+STEP_SECONDS = 60.0
+"""Hundredths of a second, and more between two answers."""
+WITNESS_TAIL = 1000
+"""Bytes at the end of the witness's file: some lines, the first of which is cut."""
 
 SPECULATION = {
     "method": "ngram",
@@ -33,16 +37,50 @@ SPECULATION = {
 }
 
 
+def table(name: str, k: int) -> dict[str, Any]:
+    """A control document that fixes K."""
+    row = {"fromBatch": 1, "toBatch": 16, "draftTokens": k}
+    return {"id": name, "epoch": 1, "mode": "table", "allowedDraftTokens": [k], "table": [row]}
+
+
 class VllmServer:
-    """What a test asks of vLLM and of the runtime in it."""
+    """What a test asks of vLLM and of the runtime in it. ``engine_process``: EngineCore and its worker are processes of
+    their own, as by default; the witness does not see into the worker then."""
 
-    process: subprocess.Popen[bytes]
+    def __init__(self, folder: Path, *, engine_process: bool = False) -> None:
+        self.port, self.control_port = free_ports(2)
+        self.engine_process = engine_process
+        self.witness_file = folder / "witness.jsonl"
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
 
-    def __init__(self, port: int, control_port: int, witness_file: Path) -> None:
-        self.port, self.control_port, self.witness_file = port, control_port, witness_file
+    def start(self) -> None:
+        """Start it, where one has ended in its place, as a kubelet does: same command, same folder for its state.
+        Returns when it answers /health."""
+        log = self._folder / "vllm.log"
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(
+                self._command(), env=self._environment(), stdout=output, stderr=output, start_new_session=True
+            )
+        _wait_until_healthy(self.port, self._process, log)
 
-    def complete(self, prompt: list[int], max_tokens: int) -> list[int]:
-        """The greedy continuation, as token ids."""
+    def end(self) -> None:
+        """The whole session of the server, whose leader may be dead already."""
+        if self._process is None:
+            return
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            try:
+                os.killpg(self._process.pid, number)
+            except ProcessLookupError:
+                break
+            try:
+                self._process.wait(timeout=20)
+            except subprocess.TimeoutExpired:
+                continue
+        self._process.wait()
+
+    def complete(self, prompt: list[int], max_tokens: int, **more: Any) -> list[int]:
+        """The greedy continuation, as token ids; ``more`` goes into the request."""
         answer = self._json(
             "POST",
             self.port,
@@ -54,6 +92,7 @@ class VllmServer:
                 "temperature": 0,
                 "ignore_eos": True,
                 "return_token_ids": True,
+                **more,
             },
         )
         tokens: list[int] = answer["choices"][0]["token_ids"]
@@ -62,6 +101,11 @@ class VllmServer:
     def put(self, document: dict[str, Any]) -> int:
         """Puts a control document; the first step that decides with it."""
         return int(self._json("PUT", self.control_port, "/v1/control", document)["step"])
+
+    def refused(self, body: bytes, token: str = TOKEN) -> tuple[int, str]:
+        """Status and code of the answer to a document that is none."""
+        status, text = _ask("PUT", self.control_port, "/v1/control", body, token)
+        return status, str(json.loads(text)["code"])
 
     def state(self) -> EngineState:
         return EngineState.model_validate(self._json("GET", self.control_port, "/v1/state"))
@@ -81,16 +125,30 @@ class VllmServer:
         """What vLLM itself did so far: the lines of ``witness``."""
         return [json.loads(line) for line in self.witness_file.read_text().splitlines() if line.endswith("]")]
 
+    def wait_for_step(self, after: float) -> None:
+        """Until vLLM, which is at work, has begun to schedule a step after this moment of the monotonic clock."""
+        deadline = time.monotonic() + STEP_SECONDS
+        with self.witness_file.open("rb") as lines:
+            while True:
+                lines.seek(-min(WITNESS_TAIL, lines.seek(0, os.SEEK_END)), os.SEEK_END)
+                whole = [line for line in lines.read().split(b"\n")[1:-1] if line.startswith(b'["schedule"')]
+                if whole and json.loads(whole[-1])[1] > after:
+                    return
+                assert time.monotonic() < deadline, f"no step within {STEP_SECONDS:.0f} s"
+                time.sleep(0.002)
+
     def kill_engine(self) -> None:
-        """SIGKILL to EngineCore, as the kernel does where memory runs out."""
+        """SIGKILL to EngineCore, as where memory runs out; returns when the API server has ended too."""
+        assert self._process is not None
         for path in Path("/proc").glob("[0-9]*/stat"):
             try:
                 name, rest = path.read_text().rpartition(")")[::2]
             except OSError:
                 continue  # it has ended meanwhile
             # vLLM names its processes; the kernel keeps 15 characters.
-            if "VLLM::EngineCor" in name and int(rest.split()[3]) == self.process.pid:
+            if "VLLM::EngineCor" in name and int(rest.split()[3]) == self._process.pid:
                 os.kill(int(path.parent.name), signal.SIGKILL)
+                self._process.wait(timeout=60)
                 return
         raise AssertionError("no EngineCore process in the server's session")
 
@@ -108,6 +166,21 @@ class VllmServer:
         assert all(found), "vLLM's /metrics has no spec_decode series"
         drafts, tokens = (int(float(match.group(1))) for match in found if match)
         return drafts, tokens
+
+    def _command(self) -> list[str]:
+        return [
+            *(str(vllm_venv() / "bin/vllm"), "serve", str(tiny_model()), "--served-model-name", "tiny"),
+            *("--host", "127.0.0.1", "--port", str(self.port), "--enforce-eager", "--dtype", "float32"),
+            *("--kv-cache-memory-bytes", "67108864", "--max-model-len", "1024", "--max-num-seqs", "16"),
+            *("--no-enable-prefix-caching", "--speculative-config", json.dumps(SPECULATION)),
+        ]
+
+    def _environment(self) -> dict[str, str]:
+        environment = vllm_environment(self._folder, self.control_port)
+        environment["PYTHONPATH"] += os.pathsep + str(_witness_plugin(self._folder))
+        environment[witness.FILE] = str(self.witness_file)
+        environment["VLLM_ENABLE_V1_MULTIPROCESSING"] = "1" if self.engine_process else "0"
+        return environment
 
     def _json(self, method: str, port: int, path: str, body: Any = None) -> Any:
         status, text = _ask(method, port, path, body)
@@ -149,42 +222,14 @@ def vllm_environment(folder: Path, control_port: int) -> dict[str, str]:
 
 @contextmanager
 def serve(folder: Path, *, engine_process: bool = False) -> Iterator[VllmServer]:
-    """A server that has answered /health. ``engine_process``: EngineCore in a process of its own, as in production."""
-    venv, model = vllm_venv(), tiny_model()
+    """A server that has answered /health."""
     (folder / "turbospec.zip").write_bytes(build_runtime_zip())
-    server = VllmServer(_free_port(), _free_port(), folder / "witness.jsonl")
-    environment = vllm_environment(folder, server.control_port)
-    environment["PYTHONPATH"] += os.pathsep + str(_witness_plugin(folder))
-    environment[witness.FILE] = str(server.witness_file)
-    environment["VLLM_ENABLE_V1_MULTIPROCESSING"] = "1" if engine_process else "0"
-    command = [
-        *(str(venv / "bin/vllm"), "serve", str(model), "--served-model-name", "tiny"),
-        *("--host", "127.0.0.1", "--port", str(server.port), "--enforce-eager", "--dtype", "float32"),
-        *("--kv-cache-memory-bytes", "67108864", "--max-model-len", "1024", "--max-num-seqs", "16"),
-        *("--no-enable-prefix-caching", "--speculative-config", json.dumps(SPECULATION)),
-    ]
-    with (folder / "vllm.log").open("ab") as log:
-        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
-        server.process = process
-        try:
-            _wait_until_healthy(server.port, process, folder / "vllm.log")
-            yield server
-        finally:
-            _end(process)
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """The whole session of a server, whose leader may be dead already."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.killpg(process.pid, number)
-        except ProcessLookupError:
-            break
-        try:
-            process.wait(timeout=20)
-        except subprocess.TimeoutExpired:
-            continue
-    process.wait()
+    server = VllmServer(folder, engine_process=engine_process)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.end()
 
 
 def _witness_plugin(folder: Path) -> Path:
@@ -211,18 +256,13 @@ def _wait_until_healthy(port: int, process: subprocess.Popen[bytes], log: Path) 
         time.sleep(0.5)
 
 
-def _ask(method: str, port: int, path: str, body: Any) -> tuple[int, bytes]:
+def _ask(method: str, port: int, path: str, body: Any, token: str = TOKEN) -> tuple[int, bytes]:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
     try:
-        headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
-        connection.request(method, path, body=None if body is None else json.dumps(body), headers=headers)
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        content = body if body is None or isinstance(body, bytes) else json.dumps(body)
+        connection.request(method, path, body=content, headers=headers)
         answer = connection.getresponse()
         return answer.status, answer.read()
     finally:
         connection.close()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -138,14 +138,14 @@ requests = st.builds(
 demands = st.builds(Demand, st.floats(0.0, 1000.0), st.floats(0.0, 10_000.0))
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(engines, requests)
 def test_capacity_is_a_positive_number(engine: Capability, lengths: Lengths) -> None:
     found = known(engine, lengths)
     assert all(0.0 < rate < math.inf for rate in (found.prefill, found.decode, found.kv))
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(engines, requests, st.sampled_from([(0,), (3,), (0, 3)]))
 def test_more_draft_lengths_to_choose_from_never_take_capacity(
     engine: Capability, lengths: Lengths, fewer: tuple[int, ...]
@@ -157,7 +157,7 @@ def test_more_draft_lengths_to_choose_from_never_take_capacity(
     )
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.lists(engines, min_size=1, max_size=4), requests, demands)
 def test_arrivals_and_pods_count_in_proportion(engines: list[Capability], lengths: Lengths, demand: Demand) -> None:
     """Twice the arrivals are twice the load, twice the pods half of it; and a number, whatever comes."""
@@ -175,14 +175,14 @@ def test_arrivals_and_pods_count_in_proportion(engines: list[Capability], length
     assert halved.pod_capacity_tokens_per_second == pytest.approx(once.pod_capacity_tokens_per_second)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.lists(engines, min_size=2, max_size=4), requests, demands)
 def test_the_order_of_pods_does_not_matter(engines: list[Capability], lengths: Lengths, demand: Demand) -> None:
     pods = [known(engine, lengths) for engine in engines]
     assert load_signal(demand, lengths, pods) == load_signal(demand, lengths, pods[::-1])
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.lists(engines, min_size=1, max_size=3), requests, demands)
 def test_the_two_forms_ask_for_the_same_pods(engines: list[Capability], lengths: Lengths, demand: Demand) -> None:
     """``Value`` on the ratio times the pods there are, and demand over the capacity of one."""

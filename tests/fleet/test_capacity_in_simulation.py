@@ -2,15 +2,13 @@
 
 import pytest
 
-from tests.simulation.builders import engine_file, observed, phase
+from tests.simulation.builders import engine_file, measured_model, observed, phase
 from turbospec.control.acceptance import PositionEstimate
 from turbospec.fleet.capacity import Capability, attainable
 from turbospec.fleet.demand import Lengths
-from turbospec.simulation.measure import profile
 
 ACCEPTANCE = 0.7
 SPEC = engine_file()
-MODEL = profile(SPEC, seed=1).model
 
 
 @pytest.mark.parametrize("k", [0, 3, 7])
@@ -18,7 +16,7 @@ MODEL = profile(SPEC, seed=1).model
 def test_an_overloaded_engine_delivers_what_is_called_attainable(k: int, prompt: int, output: int) -> None:
     """Requests come three times as fast as they can be served; the first and last batches make most of the error."""
     engine = Capability(
-        latency=MODEL,
+        latency=measured_model(),
         estimates=(PositionEstimate(ACCEPTANCE, None, 500.0),) * 7,
         draft_tokens=(k,),
         max_num_seqs=SPEC.max_num_seqs,

@@ -154,7 +154,7 @@ snapshots = st.builds(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(snapshots, st.randoms(use_true_random=False))
 def test_order_of_the_snapshot_does_not_matter(observed: FleetSnapshot, rng: random.Random) -> None:
     """Lists come from caches in any order: the decision is about sets."""
@@ -169,7 +169,7 @@ def test_order_of_the_snapshot_does_not_matter(observed: FleetSnapshot, rng: ran
     assert decide(shuffled, FleetMemory()) == decide(observed, FleetMemory())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(snapshots)
 def test_deciding_twice_does_nothing_more(observed: FleetSnapshot) -> None:
     """With the returned memory the same snapshot has been dealt with."""
@@ -178,7 +178,7 @@ def test_deciding_twice_does_nothing_more(observed: FleetSnapshot) -> None:
     assert again == ()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(snapshots)
 def test_never_two_jobs_for_a_key(observed: FleetSnapshot) -> None:
     """At most one new Job per key, none beside a running one or a profile, never a name that is taken."""
@@ -198,7 +198,7 @@ def test_never_two_jobs_for_a_key(observed: FleetSnapshot) -> None:
     }
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(snapshots)
 def test_documents_go_only_where_they_may(observed: FleetSnapshot) -> None:
     """At most one per engine; none to pods that end, do not answer, or are governed by nobody who enforces."""
@@ -227,7 +227,7 @@ def _governor(observed: FleetSnapshot, view: PodView) -> PolicyView:
     return min(selecting, key=lambda entry: (entry.created_seconds, entry.name))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(snapshots)
 def test_every_policy_gets_one_status_and_ready_means_all_controlled(observed: FleetSnapshot) -> None:
     """Ready is True exactly where there are Ready pods and every one of them is controlled."""
@@ -242,7 +242,7 @@ def test_every_policy_gets_one_status_and_ready_means_all_controlled(observed: F
         assert entry.controlled <= entry.pods
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(snapshots)
 def test_restart_repeats_no_event(observed: FleetSnapshot) -> None:
     """Once the statuses are written, a second operator has no news."""

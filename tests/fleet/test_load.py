@@ -230,3 +230,20 @@ def test_hardware_of_two_kinds_has_two_signals() -> None:
     assert fast_load is not None
     assert slow_load is not None
     assert slow_load.ratio == pytest.approx(2 * fast_load.ratio, rel=0.01)
+
+
+@pytest.mark.parametrize(("start", "grows"), [(200.0, 1.223), (20.0, 1.091), (None, 1.076)])
+def test_what_is_expected_is_the_load_of_when_a_new_pod_would_be_ready(start: float | None, grows: float) -> None:
+    """Arrivals grow from 2 to 2.8 per second and pod; the ratio of now lags behind, the expected one is ahead."""
+    memory = FleetMemory()
+    for number in range(201):
+        now = number * ROUND
+        rate = 2.0 + 0.001 * now  # mean since the start; 2.8 at the end
+        views = [pod(f"chat-{i}", report=engine(i, now, rate=rate)) for i in range(2)]
+        if start is not None:
+            views = [replace(v, created_seconds=NOW - 900, ready_since_seconds=NOW - 900 + start) for v in views]
+        shown = snapshot(now_seconds=NOW + now, pods=tuple(views), profiles=(profile(),))
+        memory = decide(shown, memory)[1]
+    found = signal(memory)
+    assert found.expected_ratio / found.ratio == pytest.approx(grows, rel=0.02)
+    assert found.expected_tokens_per_second / found.demand_tokens_per_second == pytest.approx(grows, rel=0.02)

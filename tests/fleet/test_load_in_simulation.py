@@ -4,14 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.simulation.builders import engine_file, phase
+from tests.simulation.builders import engine_file, measured_model, phase
 from turbospec.control.acceptance import PositionEstimate
 from turbospec.fleet.capacity import Attainable, Capability, attainable, load_signal
 from turbospec.fleet.demand import DemandMemory, Lengths, RequestCounts, between, demand, lengths, observe
 from turbospec.simulation.controllers import Static
 from turbospec.simulation.engine import SimulatedEngine
 from turbospec.simulation.files import WorkloadFile
-from turbospec.simulation.measure import profile
 from turbospec.simulation.run import Simulation
 from turbospec.simulation.workload import Workload
 
@@ -21,14 +20,6 @@ ROUND = 5.0
 SECONDS = 180
 SETTLED = 90.0
 SPEC = engine_file()
-ABLE = Capability(
-    latency=profile(SPEC, seed=1).model,
-    estimates=(PositionEstimate(ACCEPTANCE, None, 500.0),) * 7,
-    draft_tokens=(0, 1, 3, 7),
-    max_num_seqs=SPEC.max_num_seqs,
-    max_num_batched_tokens=SPEC.max_num_batched_tokens,
-    kv_cache_tokens=SPEC.kv_cache_tokens,
-)
 
 
 class Operator:
@@ -69,7 +60,15 @@ class Operator:
 
 
 def able(mean: Lengths) -> Attainable:
-    found = attainable(ABLE, mean)
+    engine = Capability(
+        latency=measured_model(),
+        estimates=(PositionEstimate(ACCEPTANCE, None, 500.0),) * 7,
+        draft_tokens=(0, 1, 3, 7),
+        max_num_seqs=SPEC.max_num_seqs,
+        max_num_batched_tokens=SPEC.max_num_batched_tokens,
+        kv_cache_tokens=SPEC.kv_cache_tokens,
+    )
+    found = attainable(engine, mean)
     assert found is not None
     return found
 

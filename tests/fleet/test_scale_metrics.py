@@ -35,6 +35,8 @@ def condition(**changes: Any) -> ConditionValue | None:
         ("vllm:avg_generation_throughput_toks_per_s", False),
         ("tokens_per_second", False),
         ("turbospec_offered_load_ratio", True),
+        ("turbospec_expected_load_ratio", True),
+        ("turbospec_expected_demand_tokens_per_second", True),
         ("turbospec_demand_tokens_per_second", True),
         ("vllm:num_requests_waiting", True),
         ("istio_requests_total", True),
@@ -74,7 +76,7 @@ def test_a_distorted_metric_is_named_with_the_reason_and_yaml_to_paste() -> None
     assert "HPA chat scales deployment/chat" in found.message
     assert "vllm:num_requests_running: it falls when speculation works" in found.message
     (entry,) = yaml.safe_load(found.message.partition(":\n")[2])
-    assert entry["external"]["metric"]["name"] == "turbospec_offered_load_ratio"
+    assert entry["external"]["metric"]["name"] == "turbospec_expected_load_ratio"
     assert entry["external"]["target"] == {"type": "Value", "value": "800m"}
     assert entry["external"]["metric"]["selector"]["matchLabels"] == {
         "scale_target_kind": "deployment",

@@ -4,9 +4,11 @@ from dataclasses import replace
 
 from tests.fleet.builders import NOW, conditions, pod, policy, profile, pushes, report, snapshot, status
 from turbospec.fleet.decide import FleetMemory, decide
-from turbospec.fleet.effects import Effect, EmitEvent, SetPolicyStatus
+from turbospec.fleet.effects import Effect, EmitEvent, SetPolicyStatus, TableRange
 from turbospec.fleet.memory import forget
-from turbospec.fleet.snapshot import FleetSnapshot
+from turbospec.fleet.snapshot import EngineIdentity, FleetSnapshot
+
+IDENTITY = EngineIdentity("NVIDIA H100 x1", "target", "drafter", "eagle3", (), "0.32.0")
 
 
 def events(effects: tuple[Effect, ...]) -> list[EmitEvent]:
@@ -101,3 +103,28 @@ def test_write_that_got_lost_is_repeated() -> None:
     stale = replace(observed, policies=(policy(reported=(("Ready", "Paused"),)),))
     effects, _ = decide(busy(stale, 2, 30), after)
     assert statuses(effects) == [lost]
+
+
+def test_a_row_says_what_the_engine_runs_on_delivers_and_would_decide() -> None:
+    """K by batch in as few ranges as there can be; what was not heard of is None."""
+    table = tuple(TableRange(batch, batch, k) for batch, k in ((1, 3), (2, 3), (3, 1), (4, 0), (5, 0)))
+    heard = report(engine_id="engine-chat-0", identity=IDENTITY, tokens_per_second=99.6, table=table)
+    effects, _ = decide(snapshot(pods=(pod(report=heard),), profiles=(profile(),)), FleetMemory())
+    (row,) = status(effects).engines
+    assert (row.hardware, row.tokens_per_second) == (IDENTITY.hardware, 100)
+    assert row.schedule == (TableRange(1, 2, 3), TableRange(3, 3, 1), TableRange(4, 5, 0))
+    effects, _ = decide(snapshot(pods=(pod(report=None, unreachable="refused"),)), FleetMemory())
+    (row,) = status(effects).engines
+    assert (row.hardware, row.tokens_per_second, row.schedule) == (None, None, ())
+
+
+def test_a_rate_or_a_table_that_moves_is_no_change_by_itself() -> None:
+    """They move all the time: a status is brought up to date every ten seconds."""
+    observed, memory = settled()
+    (view,) = observed.pods
+    assert view.report is not None
+    for seconds, written in ((2, 0), (12, 1)):
+        moved = replace(view.report, tokens_per_second=50.0 + seconds, table=(TableRange(1, 9, 7),))
+        later = replace(observed, pods=(replace(view, report=moved),), now_seconds=observed.now_seconds + seconds)
+        effects, memory = decide(later, memory)
+        assert len(statuses(effects)) == written

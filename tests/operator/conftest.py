@@ -3,15 +3,17 @@
 import json
 import os
 import secrets
-import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.operator.operator_process import OperatorProcess
+from tests.operator.permissions import user_in, without
 from tests.support.apiserver import ApiServer
 from turbospec_operator.cluster import Cluster
+
+Lacking = Callable[[str, str], OperatorProcess]
 
 NODE_STATUS = {
     "status": {
@@ -19,35 +21,23 @@ NODE_STATUS = {
         "conditions": [{"type": "Ready", "status": "True", "reason": "KubeletReady", "message": "of the tests"}],
     }
 }
-CRDS = Path(__file__).parents[2] / "crds"
 
 
 @pytest.fixture(scope="session")
-def api_with_crds(api_server: ApiServer) -> ApiServer:
+def api_with_crds(api_with_kinds: ApiServer) -> ApiServer:
     """The API server with our kinds, and the node that all pods of these tests are on."""
-    api_server.kubectl("apply", "--server-side", "-f", str(CRDS))
+    api_server = api_with_kinds
     api_server.apply({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node-1"}})
     api_server.kubectl("taint", "node", "node-1", "node.kubernetes.io/not-ready-")  # which admission gives to new nodes
     api_server.kubectl("patch", "node", "node-1", "--subresource=status", "--type=merge", "-p", json.dumps(NODE_STATUS))
-    deadline = time.monotonic() + 60.0
-    while True:
-        try:  # kubectl wait fails on a CRD that has no conditions yet
-            api_server.kubectl(
-                "get", "speculationpolicies,speculationprofiles,clusterspeculationprofiles", "--all-namespaces"
-            )
-        except RuntimeError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.1)
-        else:
-            return api_server
+    return api_server
 
 
 @pytest.fixture
 def namespace(api_with_crds: ApiServer) -> str:
     """A fresh namespace of one test; policies and the operator's own objects live in it."""
     name = f"op-{secrets.token_hex(4)}"
-    api_with_crds.kubectl("create", "namespace", name)
+    api_with_crds.create_namespace(name)
     return name
 
 
@@ -63,6 +53,18 @@ async def cluster(api_with_crds: ApiServer) -> AsyncIterator[Cluster]:
     """The API server, as its administrator."""
     async with await Cluster.connect(api_with_crds.kubeconfig) as connection:
         yield connection
+
+
+@pytest.fixture
+def operator_lacking(api_with_crds: ApiServer, namespace: str, operator_process: OperatorProcess) -> Lacking:
+    """The operator process, as a user with all its permissions but for one verb on one resource."""
+
+    def lacking(verb: str, resource: str) -> OperatorProcess:
+        user = user_in(api_with_crds, namespace, without(verb, resource))
+        operator_process.environment["KUBECONFIG"] = str(user)
+        return operator_process
+
+    return lacking
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Operators as children of a process that has imported everything already: a hundred starts cost seconds, not minutes.
 
-Each is a process of its own with the real entry point; killing one is SIGKILL, as a node failure is.
+Each is a process of its own with the real entry point; killing one is SIGKILL, as a node failure is. That a fresh
+interpreter starts one as well is for test_start.py to see.
 """
 
 import ctypes
@@ -9,6 +10,9 @@ import os
 import signal
 import sys
 from pathlib import Path
+
+from kubernetes.aio.config import kube_config as aio_kube_config
+from kubernetes.config import kube_config
 
 from turbospec_operator.__main__ import main
 
@@ -22,7 +26,7 @@ class ForkedOperator:
     """``python -m turbospec_operator operator`` with this environment, in the end without the minute of imports."""
 
     def __init__(self, environment: dict[str, str], log: Path) -> None:
-        self.environment = {**environment, "TURBOSPEC_METRICS_PORT": "0", "TURBOSPEC_METRICS_HOST": "127.0.0.1"}
+        self.environment = {"TURBOSPEC_METRICS_PORT": "0", "TURBOSPEC_METRICS_HOST": "127.0.0.1", **environment}
         self._log = log
         self._process: multiprocessing.process.BaseProcess | None = None
 
@@ -71,6 +75,8 @@ def _run(environment: dict[str, str], log: str) -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     os.environ.clear()
     os.environ.update(environment)
+    for clients in (kube_config, aio_kube_config):  # which read the variable when they were imported
+        clients.KUBE_CONFIG_DEFAULT_LOCATION = environment["KUBECONFIG"]
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(output, 1)
     os.dup2(output, 2)

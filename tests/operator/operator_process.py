@@ -1,15 +1,15 @@
-"""The real operator as a child process, and waiting for what it does by polling with a deadline."""
+"""The operator as a child process with its HTTP side, and waiting for what it does by polling with a deadline."""
 
 import asyncio
-import socket
-import subprocess
-import sys
+import signal
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import TypeVar
+
+from tests.operator.forked_operator import ForkedOperator
+from tests.support.ports import free_ports
 
 T = TypeVar("T")
 
@@ -17,54 +17,39 @@ WAIT_SECONDS = 40.0
 """The machine may be building things beside the tests; a passing test waits a second or two."""
 
 
-class OperatorProcess:
-    """``python -m turbospec_operator operator``; its log is kept for failure messages and assertions."""
+class OperatorProcess(ForkedOperator):
+    """``turbospec_operator operator``, answering probes and scrapes on ``port`` of loopback, another one each start."""
 
-    def __init__(self, environment: dict[str, str], log: Path) -> None:
-        self.environment = environment
-        self.port = 0
-        self._log = log
-        self._process: subprocess.Popen[bytes] | None = None
+    port = 0
 
     def start(self) -> None:
         """Start it; returns at once."""
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        environment = {**self.environment, "TURBOSPEC_METRICS_PORT": str(self.port)}
-        command = ["setpriv", "--pdeathsig", "KILL", "--", sys.executable, "-m", "turbospec_operator", "operator"]
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-
-    def kill(self) -> None:
-        """SIGKILL: what a node failure or an out-of-memory kill does."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
+        (self.port,) = free_ports()
+        self.environment["TURBOSPEC_METRICS_PORT"] = str(self.port)
+        super().start()
 
     def terminate(self) -> int:
         """SIGTERM; returns the exit status."""
-        assert self._process is not None
-        self._process.terminate()
-        status = self._process.wait(20)
-        self._process = None
+        self.signal(signal.SIGTERM)
+        status = self.exit_status()
+        assert status is not None, self.log()
         return status
-
-    def log(self) -> str:
-        """Everything it has said."""
-        return self._log.read_text() if self._log.exists() else ""
 
     def get(self, path: str) -> tuple[int, str]:
         """Status and text of its HTTP side; status 0 while it does not listen."""
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        try:
-            with opener.open(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
-                return answer.status, answer.read().decode()
-        except urllib.error.HTTPError as error:
-            return error.code, error.read().decode()
-        except OSError:
-            return 0, ""
+        return get(self.port, path)
+
+
+def get(port: int, path: str) -> tuple[int, str]:
+    """Status and text of what answers on this port of loopback; status 0 where nobody listens."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+    except OSError:
+        return 0, ""
 
 
 async def eventually(what: str, probe: Callable[[], Awaitable[T | None]], operator: OperatorProcess) -> T:

@@ -1,6 +1,5 @@
 """The permissions that the operator needs, and users that have them, or all but one."""
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -48,14 +47,14 @@ def user_in(api: ApiServer, namespace: str, rules: Iterable[Rule]) -> Path:
     user = f"user-of-{namespace}"
     role = {"kind": "Role", "metadata": {"name": "operator", "namespace": namespace}, "rules": _rules(rules)}
     binding = {"kind": "RoleBinding", "metadata": {"name": "operator", "namespace": namespace}}
-    _apply(api, role, binding, user)
+    _grant(api, role, binding, user)
     return api.kubeconfig_for(user)
 
 
 def cluster_user(api: ApiServer, name: str, rules: Iterable[Rule]) -> Path:
     """A kubeconfig of a user with these permissions everywhere."""
     role = {"kind": "ClusterRole", "metadata": {"name": name}, "rules": _rules(rules)}
-    _apply(api, role, {"kind": "ClusterRoleBinding", "metadata": {"name": name}}, name)
+    _grant(api, role, {"kind": "ClusterRoleBinding", "metadata": {"name": name}}, name)
     return api.kubeconfig_for(name)
 
 
@@ -67,9 +66,12 @@ def _rules(rules: Iterable[Rule]) -> list[dict[str, Any]]:
     ]
 
 
-def _apply(api: ApiServer, role: dict[str, Any], binding: dict[str, Any], user: str) -> None:
-    version = {"apiVersion": "rbac.authorization.k8s.io/v1"}
-    reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": role["kind"], "name": role["metadata"]["name"]}
-    subject = {"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}
-    items = [{**version, **role}, {**version, **binding, "roleRef": reference, "subjects": [subject]}]
-    api.kubectl("apply", "-f", "-", manifest=json.dumps({"apiVersion": "v1", "kind": "List", "items": items}))
+def _grant(api: ApiServer, role: dict[str, Any], binding: dict[str, Any], user: str) -> None:
+    group = "rbac.authorization.k8s.io"
+    version = {"apiVersion": f"{group}/v1"}
+    reference = {"apiGroup": group, "kind": role["kind"], "name": role["metadata"]["name"]}
+    subject = {"apiGroup": group, "kind": "User", "name": user}
+    namespace = role["metadata"].get("namespace")
+    folder = f"/apis/{group}/v1/namespaces/{namespace}" if namespace else f"/apis/{group}/v1"
+    for each in (role, {**binding, "roleRef": reference, "subjects": [subject]}):
+        api.post(f"{folder}/{each['kind'].lower()}s", {**version, **each})

@@ -2,11 +2,13 @@
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 from tests.operator.engine_stand_in import EngineStandIn
-from tests.operator.samples import KEY, engine_pod, profile_result
+from tests.operator.operator_process import OperatorProcess
+from tests.operator.samples import KEY, engine_pod, policy, profile_result
 from turbospec.profiling.codec import encode
 from turbospec_operator.cluster import JOBS, PODS, POLICIES, PROFILES, Cluster, Kind, Raw
 from turbospec_operator.manifests import timestamp
@@ -26,6 +28,18 @@ async def add_engine(cluster: Cluster, namespace: str, name: str, engine: Engine
         "containerStatuses": [_container_status({"running": {"startedAt": STARTED}}, ready=True)],
     }
     return await cluster.patch_status(PODS, namespace, name, {"status": status})
+
+
+@asynccontextmanager
+async def governed_engine(
+    cluster: Cluster, namespace: str, operator: OperatorProcess, **spec: Any
+) -> AsyncIterator[EngineStandIn]:
+    """An engine, a policy with this spec that selects it, and the operator, which starts with both of them there."""
+    async with EngineStandIn() as engine:
+        await add_engine(cluster, namespace, "chat-1", engine)
+        await cluster.create(POLICIES, namespace, policy(namespace, **spec))
+        operator.start()
+        yield engine
 
 
 async def finish_job(

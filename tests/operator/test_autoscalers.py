@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from tests.operator import shop
+from tests.operator.conftest import Lacking
 from tests.operator.engine_stand_in import EngineStandIn
 from tests.operator.operator_process import OperatorProcess, eventually
-from tests.operator.permissions import RULES, user_in, without
+from tests.operator.permissions import RULES, user_in
 from tests.operator.samples import policy
 from tests.support.apiserver import ApiServer
 from turbospec_operator.autoscalers import AutoscalerReader
@@ -133,7 +134,7 @@ async def test_the_policy_says_within_a_minute_what_its_autoscaler_had_better_re
 
         await eventually("the warning", warned, operator_process)
         found = await condition(cluster, namespace)
-        assert "name: turbospec_offered_load_ratio" in found["message"]
+        assert "name: turbospec_expected_load_ratio" in found["message"]
         better = hpa(namespace, "turbospec_offered_load_ratio")
         api_with_crds.kubectl("replace", "-f", "-", manifest=json.dumps(better))
 
@@ -156,21 +157,18 @@ async def test_a_missing_permission_is_named_and_control_goes_on(
     api_with_crds: ApiServer,
     cluster: Cluster,
     namespace: str,
-    operator_process: OperatorProcess,
+    operator_lacking: Lacking,
     *,
     verb: str,
     resource: str,
     named: str,
 ) -> None:
-    operator_process.environment["KUBECONFIG"] = str(user_in(api_with_crds, namespace, without(verb, resource)))
+    operator = operator_lacking(verb, resource)
     api_with_crds.apply(deployment(namespace), hpa(namespace, "turbospec_offered_load_ratio"))
-    async with EngineStandIn() as engine:
-        await shop.add_engine(cluster, namespace, "chat-1", engine)
-        await cluster.create(POLICIES, namespace, policy(namespace, speculation={"draftTokens": [5]}))
-        operator_process.start()
+    async with shop.governed_engine(cluster, namespace, operator, speculation={"draftTokens": [5]}):
 
         async def told() -> bool:
             status = await shop.policy_status(cluster, namespace)
             return status.get("controlled") == 1 and named in shop.condition(status, "Permitted").get("message", "")
 
-        await eventually(named, told, operator_process)
+        await eventually(named, told, operator)

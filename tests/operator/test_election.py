@@ -146,7 +146,7 @@ STEPS = st.tuples(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.lists(STEPS, max_size=80))
 def test_there_are_never_two_leaders_and_no_term_comes_twice(steps: list[tuple[int, str, float]]) -> None:
     """Three operators, any order of reads, writes, answers, losses, pauses and restarts."""

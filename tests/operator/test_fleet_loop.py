@@ -208,7 +208,7 @@ async def test_a_loop_whose_rounds_stop_ending_is_not_live(monkeypatch: pytest.M
 async def test_the_load_signal_goes_where_no_round_succeeds_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     """An autoscaler that finds no value holds its replicas; one of an hour ago it would act on."""
     rounds = Rounds(monkeypatch)
-    signal = LoadSignal(0.2, 0.7, 0.5, demand_tokens_per_second=700.0, pod_capacity_tokens_per_second=500.0)
+    signal = LoadSignal(0.2, 0.7, 0.5, 700.0, pod_capacity_tokens_per_second=500.0, expected_tokens_per_second=800.0)
     known = FleetMemory(loads={("shop", "deployment/chat", "key"): LoadMemory(0.0, signal=signal)})
     monkeypatch.setattr(fleet_loop, "decide", lambda _snapshot, _memory: ((), known))
     await rounds.run()

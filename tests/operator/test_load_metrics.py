@@ -10,7 +10,7 @@ from turbospec.fleet.scale_events import ScaleEvent, ScaleState
 from turbospec_operator.metrics import Metrics
 
 CHAT: LoadKey = ("team", "deployment/chat", KEY)
-SIGNAL = LoadSignal(0.2, 0.7, 0.5, demand_tokens_per_second=700.0, pod_capacity_tokens_per_second=500.0)
+SIGNAL = LoadSignal(0.2, 0.7, 0.5, 700.0, pod_capacity_tokens_per_second=500.0, expected_tokens_per_second=800.0)
 LABELS = (("namespace", "team"), ("profile_key", KEY), ("scale_target", "chat"), ("scale_target_kind", "deployment"))
 
 
@@ -36,6 +36,8 @@ def test_the_load_is_exported_by_target_and_profile_key() -> None:
         },
         ("turbospec_pod_capacity_tokens_per_second", *LABELS): 500.0,
         ("turbospec_demand_tokens_per_second", *LABELS): 700.0,
+        ("turbospec_expected_load_ratio", *LABELS): 0.8,
+        ("turbospec_expected_demand_tokens_per_second", *LABELS): 800.0,
     }
 
 

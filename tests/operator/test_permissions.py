@@ -3,6 +3,7 @@
 import pytest
 
 from tests.operator import shop
+from tests.operator.conftest import Lacking
 from tests.operator.engine_stand_in import EngineStandIn
 from tests.operator.operator_process import OperatorProcess, eventually
 from tests.operator.permissions import CLUSTER_WIDE, RULES, cluster_user, user_in, without
@@ -70,33 +71,22 @@ async def test_all_namespaces_are_governed_with_the_cluster_wide_permissions(
     ],
 )
 async def test_a_missing_permission_is_named_in_the_status_and_the_rest_goes_on(
-    api_with_crds: ApiServer,
-    cluster: Cluster,
-    namespace: str,
-    operator_process: OperatorProcess,
-    *,
-    verb: str,
-    resource: str,
-    named: str,
+    cluster: Cluster, namespace: str, operator_lacking: Lacking, *, verb: str, resource: str, named: str
 ) -> None:
     """The policy's conditions say verb and resource; the operator stays ready and goes on deciding."""
-    user = user_in(api_with_crds, namespace, without(verb, resource))
-    operator_process.environment["KUBECONFIG"] = str(user)
-    async with EngineStandIn() as engine:
-        await shop.add_engine(cluster, namespace, "chat-1", engine)
-        await cluster.create(POLICIES, namespace, policy(namespace))
-        operator_process.start()
+    operator = operator_lacking(verb, resource)
+    async with shop.governed_engine(cluster, namespace, operator):
 
         async def told() -> bool:
             conditions = (await shop.policy_status(cluster, namespace)).get("conditions", [])
             return any(f"{named} in {namespace}" in each["message"] for each in conditions)
 
-        await eventually(f"{named} in the status", told, operator_process)
+        await eventually(f"{named} in the status", told, operator)
 
         async def is_ready() -> bool:
-            return operator_process.get("/readyz") == (200, "ok\n")
+            return operator.get("/readyz") == (200, "ok\n")
 
-        await eventually("readiness", is_ready, operator_process)
+        await eventually("readiness", is_ready, operator)
 
 
 async def test_where_jobs_are_forbidden_profiles_grow_until_they_are_allowed(
@@ -144,7 +134,7 @@ async def test_an_operator_that_cannot_work_at_all_is_not_ready_and_says_why(
     api_with_crds: ApiServer,
     cluster: Cluster,
     namespace: str,
-    operator_process: OperatorProcess,
+    operator_lacking: Lacking,
     *,
     verb: str,
     resource: str,
@@ -153,28 +143,23 @@ async def test_an_operator_that_cannot_work_at_all_is_not_ready_and_says_why(
     """Unknown is never guessed: without an epoch, a key or policies nothing is pushed. It stays alive meanwhile."""
     if resource == "leases":
         api_with_crds.kubectl("create", "-n", namespace, "-f", "-", manifest=_LEASE)
-    user = user_in(api_with_crds, namespace, without(verb, resource))
-    operator_process.environment["KUBECONFIG"] = str(user)
-    async with EngineStandIn() as engine:
-        await shop.add_engine(cluster, namespace, "chat-1", engine)
-        await cluster.create(POLICIES, namespace, policy(namespace, speculation={"draftTokens": [5]}))
-        operator_process.start()
+    operator = operator_lacking(verb, resource)
+    async with shop.governed_engine(cluster, namespace, operator, speculation={"draftTokens": [5]}) as engine:
 
         async def unready() -> bool:
-            status, text = operator_process.get("/readyz")
+            status, text = operator.get("/readyz")
             return status == 503 and named in text
 
-        await eventually(named, unready, operator_process)
-        assert operator_process.get("/healthz") == (200, "ok\n")
+        await eventually(named, unready, operator)
+        assert operator.get("/healthz") == (200, "ok\n")
         assert engine.documents == []
 
 
 async def test_without_watching_the_lists_alone_suffice(
-    api_with_crds: ApiServer, cluster: Cluster, namespace: str, operator_process: OperatorProcess
+    cluster: Cluster, namespace: str, operator_lacking: Lacking
 ) -> None:
     """kopf gives up where a watch is forbidden; the fleet loop finds a new policy by itself."""
-    user = user_in(api_with_crds, namespace, without("watch", "speculationpolicies"))
-    operator_process.environment["KUBECONFIG"] = str(user)
+    operator_process = operator_lacking("watch", "speculationpolicies")
     operator_process.start()
 
     async def stopped() -> bool:

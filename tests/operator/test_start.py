@@ -2,11 +2,15 @@
 
 import json
 import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from tests.operator.operator_process import OperatorProcess, eventually
+from tests.operator.operator_process import WAIT_SECONDS, get
+from tests.support.ports import free_ports
 from turbospec_operator.__main__ import main
 
 
@@ -36,27 +40,35 @@ def test_a_start_that_cannot_work_ends_in_one_line(
     assert errors.count("\n") == 1
 
 
-async def test_an_api_server_that_does_not_answer_is_waited_for(tmp_path: Path) -> None:
-    """Alive, not ready, and the probe says why."""
+def test_an_api_server_that_does_not_answer_is_waited_for(tmp_path: Path) -> None:
+    """Alive, not ready, and the probe says why. Started as its container starts it."""
+    (port,) = free_ports()
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith(("TURBOSPEC_", "KUBERNETES_"))},
         "KUBECONFIG": str(_dead_kubeconfig(tmp_path)),
         "TURBOSPEC_METRICS_HOST": "127.0.0.1",
+        "TURBOSPEC_METRICS_PORT": str(port),
         "TURBOSPEC_INTERVAL_SECONDS": "0.2",
     }
-    operator = OperatorProcess(environment, tmp_path / "operator.log")
-    operator.start()
+    log = tmp_path / "operator.log"
+    with log.open("wb") as output:
+        command = [sys.executable, "-m", "turbospec_operator", "operator"]
+        operator = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
     try:
-
-        async def told() -> bool:
-            status, text = operator.get("/readyz")
-            return status == 503 and "cannot get leases.coordination.k8s.io" in text and "no answer" in text
-
-        await eventually("the reason", told, operator)
-        assert operator.get("/healthz") == (200, "ok\n")
-        assert operator.terminate() == 0
+        deadline = time.monotonic() + WAIT_SECONDS
+        told: tuple[int, str] = (0, "")
+        while "cannot get leases.coordination.k8s.io" not in told[1]:
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.1)
+            told = get(port, "/readyz")
+        assert told[0] == 503
+        assert "no answer" in told[1]
+        assert get(port, "/healthz") == (200, "ok\n")
+        operator.terminate()
+        assert operator.wait(WAIT_SECONDS) == 0
     finally:
         operator.kill()
+        operator.wait()
 
 
 def _dead_kubeconfig(folder: Path) -> Path:

@@ -1,7 +1,8 @@
 """A vLLM stand-in: both HTTP servers of an engine over sockets, and a scheduler whose step times follow a formula.
 
 Steps run as fast as the interpreter does; what they report as their interval is the formula's time. So a test knows
-what the runner must find, and does not wait for it.
+what the runner must find, and does not wait for it. The formula's steps are about as short as the real ones here: the
+runner naps for as long as the steps that it wants should take.
 """
 
 import json
@@ -10,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -28,7 +30,7 @@ IDENTITY = ProfileIdentity(
 def step_seconds(decodes: int, verified: int, prefill: int, kv_tokens: int, k: int) -> float:
     """The truth that a profile must recover: linear, with a price for drafting at all."""
     batched = decodes + verified + prefill
-    return 0.004 + 0.0002 * batched + 2e-7 * kv_tokens + (0.001 if k else 0.0) + 0.0001 * k
+    return 0.0004 + 0.00002 * batched + 2e-8 * kv_tokens + (0.0001 if k else 0.0) + 0.00001 * k
 
 
 @dataclass(slots=True)
@@ -65,6 +67,9 @@ class FakeEngine:
     records: list[StepRecord] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
     running: bool = True
+    awaited: int = 0
+    """Requests on their way, before which no step is made: steps are so short here that the first of a wave would have
+    ended before the last one comes."""
     _previous: int = 0
     _idle: bool = True
 
@@ -73,7 +78,7 @@ class FakeEngine:
         while self.running:
             with self.lock:
                 self.requests = [request for request in self.requests if not request.dropped]
-                worked = self._step() if self.requests else False
+                worked = self._step() if self.requests and self.awaited <= 0 else False
                 self._idle = not worked
             time.sleep(0.0002)
 
@@ -183,6 +188,7 @@ class FakeEngine:
         tokens = tuple(prompt.encode() if isinstance(prompt, str) else prompt)
         request = Request(prompt=tokens, wanted=document["max_tokens"])
         with self.lock:
+            self.awaited -= 1
             self.requests.append(request)
             firsts = [each.prompt[:16] for each in self.requests if not each.dropped]
             self.most_alike_together = max(self.most_alike_together, *map(firsts.count, firsts))
@@ -225,6 +231,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Completions."""
         document = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if self.engine.refuse is not None and not isinstance(document["prompt"], str):
+            self.engine.awaited -= 1
             self._answer(400, self.engine.refuse.encode())
             return
         answer = self.engine.complete(document, self._connected)
@@ -262,7 +269,8 @@ def serve(engine: FakeEngine) -> Iterator[int]:
     """Runs the engine; yields the loopback port on which both of its servers answer."""
     handler = type("Handler", (_Handler,), {"engine": engine})
     server = _Server(("127.0.0.1", 0), handler)
-    threads = [threading.Thread(target=run, daemon=True) for run in (server.serve_forever, engine.loop)]
+    runs = (partial(server.serve_forever, poll_interval=0.01), engine.loop)
+    threads = [threading.Thread(target=run, daemon=True) for run in runs]
     for thread in threads:
         thread.start()
     try:

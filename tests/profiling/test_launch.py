@@ -69,12 +69,14 @@ def test_the_runner_gets_the_token_whose_hash_the_engine_gets(tmp_path: Path) ->
         assert not launch.start(), "twice"
         print("hash", os.environ["TURBOSPEC_TOKEN_SHA256"], flush=True)
         print("rest", "TURBOSPEC_TOKEN" in os.environ, "TURBOSPEC_PROFILE" in os.environ, flush=True)
+        open(os.environ["TMPDIR"] + "/said", "x").close()
         time.sleep(3600)
         """,
         tmp_path,
         """
         import os, time
-        time.sleep(0.5)
+        while not os.path.exists(os.environ["TMPDIR"] + "/said"):  # its end is that of the other process
+            time.sleep(0.01)
         print("token", os.environ["TURBOSPEC_TOKEN"], os.environ["TURBOSPEC_PROFILE_PORT"], flush=True)
         print("key", os.environ["TURBOSPEC_PROFILE_API_KEY"], "TURBOSPEC_PROFILE" in os.environ, flush=True)
         """,
@@ -126,8 +128,9 @@ def test_a_runner_that_cannot_start_ends_the_process_with_1(tmp_path: Path) -> N
 
 
 def gone(pid: int) -> bool:
-    """Whether the process has ended; waits a little for the kernel to take it away."""
-    for _ in range(100):
+    """Whether the process has ended; waits for the kernel to take it away."""
+    give_up = time.monotonic() + 30
+    while time.monotonic() < give_up:
         try:
             state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
         except FileNotFoundError:

@@ -74,7 +74,7 @@ def test_step_times_kv_cache_and_start_are_added_to_the_result(tmp_path: Path, m
     ("engine", "seconds", "reason"),
     [
         (FakeEngine(max_draft_tokens=3), 30.0, "speculates all the same"),
-        (FakeEngine(max_draft_tokens=0), 0.5, "no cell was measured"),
+        (FakeEngine(max_draft_tokens=0), 0.0, "no cell was measured"),
         (FakeEngine(max_draft_tokens=0, refuse="too long"), 30.0, "no cell was measured"),
     ],
     ids=["still speculating", "no time", "refused"],
@@ -129,7 +129,7 @@ def test_cells_that_would_take_the_time_are_left_out_and_what_is_refused_is_pass
     cells = PlainSweep(meter, plans, model(), 60.0, clock=lambda: meter.now).run()
     assert [plan.batch for plan in meter.visited] == [1, 2, 4]
     assert [cell.batch for cell in cells] == [1, 4]
-    slow = StubMeter(59.9)
+    slow = StubMeter(60.0)
     assert len(PlainSweep(slow, plans, model(), 60.0, clock=lambda: slow.now).run()) == 1
 
 

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,7 @@ import pytest
 from tests.profiling.fake_engine import IDENTITY, TOKEN, FakeEngine, serve, step_seconds
 from turbospec.profiling import beside_vllm, runner
 from turbospec.profiling.codec import ReportedFailureError, decode
+from turbospec.profiling.load import LoadGenerator, Wave
 from turbospec.profiling.variables import AGAIN
 from turbospec.wire.engine_state import Unsupported
 from turbospec.wire.profile_result import ProfileResult
@@ -27,6 +28,13 @@ def run(engine: FakeEngine, folder: Path, monkeypatch: pytest.MonkeyPatch, **env
         }  # fmt: skip
         for name, value in (variables | environment).items():
             monkeypatch.setenv(name, value)
+
+        class Load(LoadGenerator):
+            def start(self, bodies: Sequence[bytes]) -> Wave:
+                engine.awaited = len(bodies)
+                return super().start(bodies)
+
+        monkeypatch.setattr(runner, "LoadGenerator", Load)
         status = runner.main()
     return status, message.read_text()
 
@@ -61,7 +69,7 @@ def test_recovers_the_step_times_of_the_engine(tmp_path: Path, monkeypatch: pyte
 def test_prompts_that_run_together_share_no_prefix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Requests that shared blocks of KV cache would read less of it than real ones do."""
     engine = FakeEngine(max_num_seqs=4)
-    run(engine, tmp_path, monkeypatch, TURBOSPEC_PROFILE_SECONDS="10")
+    run(engine, tmp_path, monkeypatch, TURBOSPEC_PROFILE_SECONDS="3")
     assert engine.most_alike_together == 1
     assert max(record.decodes for record in engine.records) == 4
 
@@ -69,7 +77,7 @@ def test_prompts_that_run_together_share_no_prefix(tmp_path: Path, monkeypatch: 
 def test_only_the_wanted_draft_lengths_are_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What no policy uses is not paid for; the ends of the range always are."""
     engine = FakeEngine(max_num_seqs=2, max_draft_tokens=5)
-    environment = {"TURBOSPEC_PROFILE_DRAFT_TOKENS": "0,1,3", "TURBOSPEC_PROFILE_SECONDS": "10"}
+    environment = {"TURBOSPEC_PROFILE_DRAFT_TOKENS": "0,1,3", "TURBOSPEC_PROFILE_SECONDS": "3"}
     environment["TURBOSPEC_PROFILE_BEGAN"] = str(time.monotonic() - 50)
     status, text = run(engine, tmp_path, monkeypatch, **environment)
     assert status == AGAIN, "there is time for a second start"
@@ -124,8 +132,9 @@ def test_a_failed_run_says_why(
     engine: FakeEngine, environment: dict[str, str], reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Exit status 1, and one line of reason in the termination message."""
-    monkeypatch.setattr(beside_vllm, "CONTROL_SECONDS", 0.5)
-    status, text = run(engine, tmp_path, monkeypatch, **{"TURBOSPEC_PROFILE_SECONDS": "6"} | environment)
+    monkeypatch.setattr(beside_vllm, "CONTROL_SECONDS", 0.2)
+    monkeypatch.setattr(beside_vllm, "POLL_SECONDS", 0.05)
+    status, text = run(engine, tmp_path, monkeypatch, **{"TURBOSPEC_PROFILE_SECONDS": "1"} | environment)
     assert status == 1
     with pytest.raises(ReportedFailureError, match=reason):
         decode(text)

@@ -10,7 +10,7 @@ from turbospec.control.latency import LatencyModel, MeasuredCell, fit_latency
 from turbospec.profiling.accuracy import held_out
 from turbospec.profiling.choose import most_worth
 from turbospec.profiling.grid import CellPlan
-from turbospec.profiling.surface import Surface, build_surface
+from turbospec.profiling.surface import MEDIAN_LOSS, Surface, build_surface
 
 KS = (0, 1, 3, 7)
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
@@ -25,7 +25,7 @@ def seconds(batch: int, context: int, k: int, bent: float = 0.0) -> float:
 def measured(*, noise: float = 0.0, bent: float = 0.0, samples: int = 10, seed: int = 1) -> list[MeasuredCell]:
     """Every batch at two contexts, with the noise of a median of so many samples."""
     rng = np.random.default_rng(seed)
-    spread = noise * (1.57 / samples) ** 0.5
+    spread = noise * (MEDIAN_LOSS / samples) ** 0.5
     return [
         MeasuredCell(b, c, k, 0, seconds(b, c, k, bent) * float(1.0 + spread * rng.standard_normal()), samples)
         for b in BATCHES for c in (160, 1060) for k in KS
@@ -57,6 +57,14 @@ def test_what_the_fit_misses_is_kept() -> None:
     assert error(surface(cells, 0.002).smoothed(), 0.05) < 0.002
 
 
+def test_a_leap_between_two_k_is_not_smoothed_away() -> None:
+    """K = 3 runs in a graph of its own and takes 20% less than its neighbours say, at every batch."""
+    leap = [replace(c, seconds=c.seconds * (0.8 if c.draft_tokens == 3 else 1.0)) for c in measured(noise=0.03)]
+    found = [cell for cell in surface(leap, 0.03).smoothed() if cell.draft_tokens == 3]
+    off = [cell.seconds / (0.8 * seconds(cell.batch, cell.context_tokens, 3)) - 1.0 for cell in found]
+    assert float(np.sqrt(np.mean(np.square(off)))) < 0.01
+
+
 def test_doubt_grows_with_distance_and_falls_with_samples() -> None:
     """Small at a cell, larger between cells, larger still beyond them; noise of steps adds to it."""
     found = surface(measured(noise=0.03, bent=0.05), 0.03)
@@ -84,9 +92,9 @@ def test_the_next_cell_is_where_most_is_learnt_per_second() -> None:
     cells = [cell for cell in measured(noise=0.03, bent=0.05) if cell.batch not in {8, 16}]
     found = surface(cells, 0.03)
     gap, beside = CellPlan(12, 136, 100), CellPlan(2, 136, 100)
-    assert most_worth(found, {gap: 1.0, beside: 1.0}, KS, 10) == gap
-    assert most_worth(found, {gap: 100.0, beside: 1.0}, KS, 10) == beside
-    assert most_worth(found, {}, KS, 10) is None
+    assert most_worth(found, {gap: 1.0, beside: 1.0}, KS, [10] * 4) == gap
+    assert most_worth(found, {gap: 100.0, beside: 1.0}, KS, [10] * 4) == beside
+    assert most_worth(found, {}, KS, [10] * 4) is None
 
 
 def test_one_cell_is_enough_for_a_surface() -> None:

@@ -1,12 +1,15 @@
 """Small engines and workloads for tests of the simulator."""
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
+from turbospec.control.latency import LatencyModel
 from turbospec.control.step import StepComposition, StepRecord
 from turbospec.simulation.controllers import Controller, Static
 from turbospec.simulation.engine import SimulatedEngine
 from turbospec.simulation.files import EngineFile, PhaseSpec, WorkloadFile
+from turbospec.simulation.measure import profile
 from turbospec.simulation.results import Run
 from turbospec.simulation.run import Simulation
 from turbospec.simulation.workload import Request, Workload
@@ -40,6 +43,12 @@ def phase(**changes: object) -> PhaseSpec:
     if not {"poissonPerSecond", "trace"} & set(changes):
         fields["clients"] = 4
     return PhaseSpec.model_validate({**fields, **changes})
+
+
+@cache
+def measured_model() -> LatencyModel:
+    """The profile of ``engine_file()``. Its sweep takes a second: nobody should pay for it by importing a module."""
+    return profile(engine_file(), seed=1).model
 
 
 class Spy:

@@ -10,7 +10,7 @@ from turbospec.control.step import StepRecord
 KS = st.sampled_from([0, 1, 3, 7])
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     k=KS,
     clients=st.integers(1, 40),
@@ -36,7 +36,7 @@ def test_nothing_is_lost_and_no_limit_is_exceeded(  # noqa: PLR0917 - hypothesis
     assert spy.engine.batch.tokens_sum.tolist() == [0.0] * 8
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(k=KS, seed=st.integers(0, 99), draft_yield=st.floats(0.0, 1.0))
 def test_records_agree_with_themselves(k: int, seed: int, draft_yield: float) -> None:
     """Counts by position fall, sum up to the drafts, and each step verifies what was decided in the one before."""

@@ -1,5 +1,6 @@
 """Completions and chat completions, whole and streamed, as vLLM answers them."""
 
+import time
 from typing import Any
 
 import aiohttp
@@ -172,15 +173,18 @@ async def test_a_client_that_hangs_up_frees_its_place() -> None:
 
 async def test_it_is_not_ready_before_its_time() -> None:
     """503 on both ports, then 200: start-up takes simulated seconds."""
-    async with stand_ins(start_up_seconds=1.0, speed=2.0) as served:
+    async with stand_ins(start_up_seconds=3600.0) as served:
         assert (await served.get("/health")).status == 503
         assert (await served.complete()).status == 503
         assert (await served.ask("GET", "/v1/state")).status == 503
+    began = time.monotonic()
+    async with stand_ins(start_up_seconds=1.0, speed=2.0) as served:
 
         async def healthy() -> bool:
             return (await served.get("/health")).status == 200
 
         await until(healthy)
+        assert time.monotonic() - began >= 0.5
         assert (await served.complete()).status == 200
         assert (await served.state()).counters.steps > 0
 

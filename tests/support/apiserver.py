@@ -4,16 +4,21 @@ There are no controllers: pods stay Pending until a test writes their status, na
 owner references do not cascade, and no `default` service account is needed to create a pod.
 """
 
+import http.client
 import json
-import socket
+import ssl
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 from e2e.cluster.api import wait_ready
 from e2e.cluster.paths import binary
 from e2e.cluster.pki import CertificateAuthority, kubeconfig, service_account_keys
+from tests.support.ports import free_ports
 
 START_TIMEOUT_SECONDS = 60.0  # 5 s on an idle machine; several builds may run beside
 STOP_TIMEOUT_SECONDS = 10.0
@@ -99,6 +104,34 @@ class ApiServer:
         items = {"apiVersion": "v1", "kind": "List", "items": list(documents)}
         self.kubectl("apply", "-f", "-", manifest=json.dumps(items))
 
+    def post(self, path: str, document: Mapping[str, Any]) -> dict[str, Any]:
+        """What the API server makes of a document that is posted to this path, in a tenth of the time of a kubectl.
+
+        Raises:
+            RuntimeError: it refused; the message is its own.
+        """
+        connection = http.client.HTTPSConnection(urlsplit(self.url).netloc, timeout=60, context=self._administrator)
+        try:
+            connection.request("POST", path, json.dumps(document), {"Content-Type": "application/json"})
+            answer = connection.getresponse()
+            content: dict[str, Any] = json.loads(answer.read())
+        finally:
+            connection.close()
+        if answer.status >= 300:
+            raise RuntimeError(content["message"])
+        return content
+
+    def create_namespace(self, name: str, labels: Mapping[str, str] | None = None) -> None:
+        """A namespace that is not there yet."""
+        metadata = {"name": name, "labels": dict(labels or {})}
+        self.post("/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+
+    @cached_property
+    def _administrator(self) -> ssl.SSLContext:
+        context = ssl.create_default_context(cafile=str(self.ca_file))
+        context.load_cert_chain(*self.client_files("admin", ("system:masters",)))
+        return context
+
     def _write_keys(self) -> None:
         self.ca_file.write_bytes(self._authority.certificate)
         names = ("localhost", "127.0.0.1", "kubernetes", "kubernetes.default.svc", "10.0.0.1")
@@ -108,7 +141,7 @@ class ApiServer:
         (self.folder / "sa.pub").write_bytes(public)
 
     def _launch(self, attempt: int) -> None:
-        client_port, peer_port, api_port = _free_ports(3)
+        client_port, peer_port, api_port = free_ports(3)
         etcd, peer = f"http://127.0.0.1:{client_port}", f"http://127.0.0.1:{peer_port}"
         self.url = f"https://127.0.0.1:{api_port}"
         admin = self._authority.issue("admin", organizations=("system:masters",))
@@ -171,14 +204,3 @@ class ApiServer:
     def _log_tail(self) -> str:
         logs = sorted(self.folder.glob("*.log"))
         return "\n".join(f"{log.name}: {log.read_text(errors='replace')[-1500:]}" for log in logs)
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [int(each.getsockname()[1]) for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()

@@ -153,7 +153,7 @@ async def cluster(api_server: ApiServer) -> AsyncIterator[Cluster]:
 def namespace(api_server: ApiServer) -> str:
     """A fresh namespace."""
     name = f"certificates-{secrets.token_hex(4)}"
-    api_server.kubectl("create", "namespace", name)
+    api_server.create_namespace(name)
     return name
 
 

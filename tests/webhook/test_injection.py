@@ -314,6 +314,26 @@ def test_a_policy_with_a_method_adds_the_start_up_config() -> None:
 
 
 @pytest.mark.parametrize(
+    ("arguments", "table"),
+    [
+        (["--data-parallel-size", "2"], False),
+        (["--data_parallel_size=4"], False),
+        (["-dp", "2"], False),
+        (["-dp", "2", "-dp", "1"], True),
+        (["--data-parallel-size", "1"], True),
+        (["--data-parallel-size-local", "2"], True),
+        (["--data-parallel-address", "10.0.0.2"], True),
+    ],
+)
+def test_engines_with_data_parallelism_get_no_table(arguments: list[str], table: bool) -> None:
+    """Their ranks must agree on K: vLLM 0.25 would not, and later releases drop the table."""
+    result = injected(pod(engine(args=arguments)))
+    config = flag_of(result["spec"]["containers"][0])
+    assert config["num_speculative_tokens"] == 5
+    assert ("num_speculative_tokens_per_batch_size" in config) == table
+
+
+@pytest.mark.parametrize(
     "arguments",
     [
         ["--speculative-config", "{}"],

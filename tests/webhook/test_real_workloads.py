@@ -203,8 +203,7 @@ LIMITS = {
 def guarded(api_server: ApiServer) -> str:
     """A namespace with Pod Security `restricted` and a LimitRange."""
     name = f"guarded-{secrets.token_hex(4)}"
-    api_server.kubectl("create", "namespace", name)
-    api_server.kubectl("label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted")
+    api_server.create_namespace(name, {"pod-security.kubernetes.io/enforce": "restricted"})
     api_server.kubectl("create", "-n", name, "-f", "-", manifest=json.dumps(LIMITS))
     return name
 

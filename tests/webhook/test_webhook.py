@@ -30,7 +30,6 @@ from turbospec_operator.webhook import Webhook, WebhookSettings, serving
 pytestmark = pytest.mark.apiserver
 
 WAIT_SECONDS = 40.0
-CRDS = Path(__file__).parents[2] / "crds"
 
 Start = Callable[..., AbstractAsyncContextManager[tuple[Webhook, int]]]
 
@@ -44,12 +43,10 @@ async def eventually(probe: Callable[[], Awaitable[bool]]) -> None:
 
 
 @pytest.fixture
-def namespace(api_server: ApiServer) -> str:
+def namespace(api_with_kinds: ApiServer) -> str:
     """A fresh namespace with our kinds served."""
-    api_server.kubectl("apply", "--server-side", "-f", str(CRDS))
-    api_server.kubectl("wait", "--for=condition=Established", "--timeout=60s", "-f", str(CRDS))
     name = f"webhook-{secrets.token_hex(4)}"
-    api_server.kubectl("create", "namespace", name)
+    api_with_kinds.create_namespace(name)
     return name
 
 

@@ -61,6 +61,37 @@ topologySpreadConstraints: {{ toJson . }}
 {{- end }}
 {{- end }}
 
+{{/* Topology spread unless the values say it: one node each where possible. Input: root, component. */}}
+{{- define "turbospec.spread" -}}
+{{- if not (index .root.Values .component).topologySpreadConstraints -}}
+topologySpreadConstraints:
+- maxSkew: 1
+  topologyKey: kubernetes.io/hostname
+  whenUnsatisfiable: ScheduleAnyway
+  labelSelector:
+    matchLabels: {app.kubernetes.io/instance: {{ .root.Release.Name }}, app.kubernetes.io/component: {{ .component }}}
+{{- end }}
+{{- end }}
+
+{{/* Never more than one pod evicted at once; a single one has no budget, which would only hold up drains. Input: root, component. */}}
+{{- define "turbospec.disruptionBudget" -}}
+{{- if gt (int (index .root.Values .component).replicas) 1 -}}
+---
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata:
+  name: turbospec-{{ .component }}
+  namespace: {{ .root.Release.Namespace }}
+  labels: {{- include "turbospec.labels" .root | nindent 4 }}
+spec:
+  maxUnavailable: 1
+  # Eviction of a pod that is not Ready makes nothing worse; by default it would wait for that one to be well.
+  unhealthyPodEvictionPolicy: AlwaysAllow
+  selector:
+    matchLabels: {app.kubernetes.io/instance: {{ .root.Release.Name }}, app.kubernetes.io/component: {{ .component }}}
+{{- end }}
+{{- end }}
+
 {{/* Not empty where cluster-scoped, or namespaced, objects are wanted. Input: the root context. */}}
 {{- define "turbospec.wantsCluster" -}}
 {{- ternary "" "yes" (eq .Values.clusterObjects "Skip") -}}

@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Callable, Mapping
-from typing import Any, Self
+from typing import Any
 
 from turbospec.cli.errors import CommandError
 from turbospec.wire.crd import CLUSTER_PROFILE, GROUP, PROFILE, VERSION
@@ -16,7 +16,10 @@ LOG_LINES = 200
 
 
 def connected_client(kubeconfig: str | None, context: str | None) -> tuple[Any, str]:
-    """The client's ApiClient for a context, and the context's namespace. Raises CommandError where there is none."""
+    """The client's ApiClient for a context, and the context's namespace. Raises CommandError where there is none.
+
+    Configured as kubectl is: the file given, else KUBECONFIG, else ~/.kube/config.
+    """
     from kubernetes import config
     from kubernetes.config import ConfigException
 
@@ -36,20 +39,13 @@ def connected_client(kubeconfig: str | None, context: str | None) -> tuple[Any, 
 class Kube:
     """One context of a kubeconfig. Every method raises CommandError where the API server does not do as asked."""
 
-    def __init__(self, client: Any, namespace: str) -> None:
+    def __init__(self, client: Any) -> None:
         # Imported late: the client takes a third of a second, which who works with files does not wait for.
         from kubernetes import client as kubernetes
 
-        self.namespace = namespace
-        """The context's namespace."""
         self._custom = kubernetes.CustomObjectsApi(client)
         self._batch = kubernetes.BatchV1Api(client)
         self._core = kubernetes.CoreV1Api(client)
-
-    @classmethod
-    def connect(cls, kubeconfig: str | None, context: str | None) -> Self:
-        """Configured as kubectl is: the file given, else KUBECONFIG, else ~/.kube/config."""
-        return cls(*connected_client(kubeconfig, context))
 
     def profiles(self, namespace: str | None) -> list[Raw]:
         """SpeculationProfiles of a namespace, or of all."""

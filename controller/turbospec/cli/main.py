@@ -6,8 +6,12 @@ import turbospec
 from turbospec.cli.completion import completion
 from turbospec.cli.fleet.diagnose import diagnose
 from turbospec.cli.fleet.explain import explain
+from turbospec.cli.fleet.init import init
 from turbospec.cli.fleet.mode import pause, resume
+from turbospec.cli.fleet.must_gather import must_gather
+from turbospec.cli.fleet.schedule import schedule
 from turbospec.cli.fleet.status import status
+from turbospec.cli.fleet.top import top
 from turbospec.cli.profile.commands import profile
 from turbospec.cli.sim import sim
 from turbospec.cli.simulate import simulate
@@ -23,7 +27,8 @@ def main() -> None:
     """
 
 
-for command in (status, explain, diagnose, pause, resume, profile, simulate, simulate_fleet, sim, completion):
+FLEET = (status, top, explain, schedule, diagnose, must_gather, init, pause, resume)
+for command in (*FLEET, profile, simulate, simulate_fleet, sim, completion):
     main.add_command(command)
 
 if __name__ == "__main__":

@@ -1,20 +1,18 @@
 """``turbospec simulate-fleet``: a day of a fleet behind a HorizontalPodAutoscaler, in several arms."""
 
-import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from turbospec.cli.arms import FILE, bars, draw, names_of, result_options, show
 from turbospec.control.latency import ImpossibleFitError, InvalidProfileError
 from turbospec.profiling.evaluate import TooFewSamplesError
 from turbospec.simulation.fleet.files import FleetScenario, MetricName, ScenarioError, load_scenario
 from turbospec.simulation.fleet.judge import first_target, run, tuned
 from turbospec.simulation.fleet.results import FleetRun
 
-FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 ARMS = ("plain", "off", "static:best", "loop", "turbospec", "oracle")
 
 
@@ -35,9 +33,7 @@ ARMS = ("plain", "off", "static:best", "loop", "turbospec", "oracle")
 )
 @click.option("--target", type=click.FloatRange(min=0.0, min_open=True), help="Its target; the scenario's by default.")
 @click.option("--tune", is_flag=True, help="Each arm gets the target with the fewest replica-hours at <= 1% misses.")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Arms of one seed are paired.")
-@click.option("--output", type=click.Choice(["json", "table"]), default="json", show_default=True)
-@click.option("--plot", "picture", type=click.Path(dir_okay=False, path_type=Path), help="Draw all arms into this PNG.")
+@result_options
 def simulate_fleet(  # noqa: PLR0917 - click passes every parameter by name
     scenario: Path,
     arms: tuple[str, ...],
@@ -51,7 +47,7 @@ def simulate_fleet(  # noqa: PLR0917 - click passes every parameter by name
     """Run the fleet of SCENARIO (YAML) through its day, once for each arm."""
     if tune and target is not None:
         raise click.UsageError("--tune looks for the target: leave --target out")
-    names = list(dict.fromkeys(name.strip() for value in arms for name in value.split(",") if name.strip()))
+    names = names_of(arms)
     try:
         given = load_scenario(scenario)
         if "plain" in names and given.spec.engine.plain is None and arms == ARMS:
@@ -63,11 +59,11 @@ def simulate_fleet(  # noqa: PLR0917 - click passes every parameter by name
     except (TooFewSamplesError, ImpossibleFitError, InvalidProfileError) as error:
         raise click.ClickException(f"{scenario}: engine: it cannot be profiled: {error}") from error
     if picture is not None:
-        _draw(runs, picture)
-    if output == "json":
-        click.echo(json.dumps({"seed": seed, "runs": [one.as_json() for one in runs]}, indent=2))
-    else:
-        Console().print(_table(runs))
+        # matplotlib takes half a second to import: only who wants a picture waits for it.
+        from turbospec.simulation.fleet.plot import plot
+
+        draw(plot, runs, picture)
+    show(runs, seed, output, _table)
 
 
 def _run_all(
@@ -80,52 +76,24 @@ def _run_all(
     seed: int,
     keep: bool,
 ) -> list[FleetRun]:
-    """All arms, with a progress bar on a terminal (on stderr: stdout belongs to the results)."""
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f}%"),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
-        runs = []
+    runs = []
+    with bars() as bar_of:
         for name in names:
-            task = bar.add_task(name, total=1.0)
+            bar = bar_of(name)
             chosen, arm = target or first_target(scenario, name, metric), name
             if tune:
-                bar.update(task, description=f"{name}: target")
+                bar.says(f"{name}: target")
                 found = tuned(scenario, name, metric, seed=seed)
                 if found.best is None:
                     raise ScenarioError(f"{scenario.path}: arm {name}: every target tried misses more than 1%")
                 chosen, arm = found.best.target, found.best.arm
-                bar.update(task, description=name)
-            runs.append(
-                run(
-                    scenario,
-                    arm,
-                    metric,
-                    chosen,
-                    seed=seed,
-                    progress=lambda share, task=task: bar.update(task, completed=share),  # type: ignore[misc]
-                    keep_moments=keep,
-                )
-            )
-            bar.update(task, completed=1.0)
+                bar.says(name)
+            runs.append(run(scenario, arm, metric, chosen, seed=seed, progress=bar.done, keep_moments=keep))
+            bar.done(1.0)
     return runs
 
 
-def _draw(runs: list[FleetRun], picture: Path) -> None:
-    # matplotlib takes half a second to import: only who wants a picture waits for it.
-    from turbospec.simulation.fleet.plot import plot
-
-    try:
-        plot(runs, picture)
-    except OSError as error:
-        raise click.ClickException(f"{picture}: cannot be written: {error.strerror}") from error
-
-
-def _table(runs: list[FleetRun]) -> Table:
+def _table(runs: Sequence[FleetRun]) -> Table:
     table = Table()
     headings = (
         "arm",

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from turbospec.control.graph_exit import GraphExit
 from turbospec.control.latency_fit import Floats
 from turbospec.control.latency_modes import COMPONENTS
 from turbospec.control.region_fit import RegionMonitor
@@ -105,6 +106,8 @@ class LatencyBias:
         """Sudden changes of step time since the start."""
         self.fit = RegionMonitor()
         """Measured over predicted by region, without any correction; not saved, for it is known again in seconds."""
+        self.graph_exit = GraphExit()
+        """What leaving the graphs costs, in steps with prefill; not saved either."""
         self._level = 1.0
 
     def observe(self, draft_tokens: int, batch: float, shares: Sequence[float], ratios: Sequence[float]) -> None:
@@ -136,6 +139,7 @@ class LatencyBias:
             else:
                 self._missed.clear()
                 self.jumps += 1
+                self.graph_exit.loosen()
                 # A miss that came with the change of K belongs to that K, not to the machine.
                 with_k = abs(before) > 1
                 self._loosen(0.0 if with_k else JUMP, JUMP)

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from turbospec.control.counts import EventCounts
 
-CHANGE_THRESHOLD = 4.0
-"""Standard errors between past and recent blocks that count as a change of text; by chance about once in hours."""
-DEEP_THRESHOLD = 5.0
+CHANGE_THRESHOLD = 4.5
+"""Standard errors between past and recent blocks that count as a change of text. With 4.0 a steady text of 100 steps a
+second "changed" every five minutes: every block is looked at over several windows and depths."""
+DEEP_THRESHOLD = 5.5
 """The same for deep positions alone: they are tested once for each depth."""
 CHANGE_MIN_SAMPLES = 6.0
 """Samples after a change that can show it; one probe burst must be able to."""

@@ -1,6 +1,6 @@
 """Which draft length K each batch size gets."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -13,6 +13,10 @@ from turbospec.control.latency_fit import Floats
 HYSTERESIS_MARGIN = 0.02
 """Another K must promise this much more goodput than the one in force: about the noise of the estimates, and the most
 that staying can cost."""
+
+RECENT_MARGIN = 0.10
+"""By so much another K must promise more, or the one in force miss a ceiling, for one that was left a moment ago to
+come back: less is not worth a K that goes to and fro."""
 
 
 class Reason(StrEnum):
@@ -83,14 +87,16 @@ def choose(
     excess: Floats | None = None,
     *,
     back: float | None = None,
+    recent: Collection[int] = (),
 ) -> DraftTable:
     """The K of highest goodput for every batch, unless the previous K is within ``margin`` of it.
 
     ``goodput`` has shape (len(allowed), batches), column 0 for batch 1; ``allowed`` rises. Of equals the smallest
     K wins. ``margin`` may be a matrix: [best, previous]; ``back`` is asked at least of the K that the previous one had
-    replaced. ``excess`` (same shape) above 1 forbids a K; where all are forbidden the smallest excess wins.
+    replaced. ``excess`` (same shape) above 1 forbids a K; where all are forbidden the smallest excess wins. A K of
+    ``recent`` replaces another only for ``RECENT_MARGIN``, in goodput or in a ceiling.
     """
-    columns, ks = np.arange(goodput.shape[1]), np.array(allowed)
+    columns, ks, raw = np.arange(goodput.shape[1]), np.array(allowed), goodput
     free = best = goodput.argmax(axis=0)
     unattainable: NDArray[np.bool_] = np.zeros(goodput.shape[1], dtype=np.bool_)
     if excess is not None:
@@ -111,7 +117,14 @@ def choose(
         if back is not None:
             needed = np.where(ks[best] == left, np.maximum(needed, back), needed)
         keep = goodput[best, columns] <= goodput[before, columns] * (1.0 + needed)
-        chosen = np.where(keep & ~unattainable, before, best)
+        keep = keep & ~unattainable
+        if len(recent):
+            near = raw[best, columns] <= raw[before, columns] * (1.0 + RECENT_MARGIN)
+            if excess is not None:
+                allowed_excess = (1.0 + RECENT_MARGIN) * np.maximum(1.0, excess[best, columns])
+                near &= excess[before, columns] <= allowed_excess
+            keep = keep | (near & np.isin(ks[best], list(recent)))
+        chosen = np.where(keep, before, best)
         left = np.where(ks[chosen] == had, left, had)
     entries: list[int] = ks[chosen].tolist()
     return DraftTable(

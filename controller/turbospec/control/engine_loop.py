@@ -24,6 +24,7 @@ from turbospec.control.probing import (
     ProbeReport,
     with_baseline,
 )
+from turbospec.control.recent import LeftLately
 from turbospec.control.region_fit import RegionFit
 from turbospec.control.rounds import Rounds
 from turbospec.control.served_cells import CellCollector, ServedCell
@@ -79,6 +80,7 @@ class EngineLoop:
         self._burst: Burst | None = None
         self._probed = False
         self._batch: int | None = None
+        self._left, self._now = LeftLately(), 0.0
         self._with_prefill = False
         self.rebuilds = 0
         """Tables built since the start."""
@@ -246,6 +248,7 @@ class EngineLoop:
         self.ignored += len(pending) - len(records)
         if not records:
             return
+        self._now = records[-1].ended_seconds
         changes = self._estimator.changes
         self._estimator.learn(records)
         passed = self._monitor.learn(records)
@@ -276,6 +279,8 @@ class EngineLoop:
         if changed or planner.bias.jumps != jumps:
             # Another text, another machine: what was left before may be best now.
             self._plan = self._plan.forgiving()
+        if planner.bias.jumps != jumps:
+            self._left.forget()
         if planner.bias.suspicious:
             self._round.shorten(BLOCK_STEPS)
         estimates = self._estimator.estimate()
@@ -328,10 +333,16 @@ class EngineLoop:
             situation = self._monitor.situation(settings.latency, self._planner.per_prefill_token, known)
             self._planned = self._monitor.batches(self._limits.max_num_seqs)
             estimates = estimates or self._estimator.estimate()
-            self._install(self._planner.plan(estimates, situation, self._plan, self._startup, self._planned))
+            plan, startup = self._plan, self._startup
+            recent = self._left.at(self._now, estimates, settings.allowed[-1])
+            self._install(self._planner.plan(estimates, situation, plan, startup, self._planned, recent=recent))
             self._next = self._look
 
     def _install(self, plan: Plan) -> None:
+        if self._batch is not None:
+            before, after = self._plan.table.at(self._batch), plan.table.at(self._batch)
+            if before != after:
+                self._left.leave(before, self._now, plan.tokens[-1] if plan.tokens else None)
         self._plan = plan
         self._entries = plan.table.entries
         self._prefill_entries = (plan.prefill_table or plan.table).entries

@@ -57,17 +57,20 @@ def outlook(plan: Plan, batch: int, bias: LatencyBias, estimator: AcceptanceEsti
         return None
     column = plan.components[:, :, batch - 1 : batch]
     current = plan.allowed.index(plan.table.at(batch))
-    seconds = bias.correct(column)[:, 0].tolist()
+    seconds = bias.correct(column)[:, 0]
+    if plan.lengthened is not None:
+        # What is gained by another K counts over all steps, as in the table: those with prefill may leave the graphs.
+        seconds = seconds * plan.lengthened[:, batch - 1]
     k = plan.allowed[current]
 
     def age(position: int) -> float | None:
         stale = estimator.staleness(position)
-        return None if stale is None else stale * seconds[current]
+        return None if stale is None else stale * float(seconds[current])
 
     return Outlook(
         plan.allowed,
         current,
-        seconds,
+        seconds.tolist(),
         bias.spreads(column[:, :, 0])[current].tolist(),
         estimator.estimate(),
         age(0),

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from turbospec.control.latency_fit import Floats
-from turbospec.control.latency_modes import ModalFit, modal_terms, padded_tokens
+from turbospec.control.latency_modes import FREE, ModalFit, modal_terms, padded_tokens
 
 if TYPE_CHECKING:
     from turbospec.control.latency import LatencyModel, MeasuredCell
@@ -35,10 +35,9 @@ class LatencyGrid:
         self.batches = batches
         self.fit: ModalFit = model.refined(graph_sizes)
         self.per_prefill_token = model.fit.per_batched_token
-        # Fitted seconds by batched tokens; looked up, for plans ask for thousands at once.
-        padded, eager = padded_tokens(np.arange(MOST_TOKENS + 1, dtype=np.float64), graph_sizes)
-        costs, extra = self.fit.costs, self.fit.eager_extra
-        self._by_tokens = costs[0] + costs[1] * padded + eager * (extra[0] + extra[1] * padded)
+        # Fitted seconds by batched tokens, were none of them eager; looked up, for plans ask for thousands at once.
+        padded, _ = padded_tokens(np.arange(MOST_TOKENS + 1, dtype=np.float64), graph_sizes)
+        self._by_tokens = self.fit.costs[0] + self.fit.costs[1] * padded
         decoding = [cell for cell in model.cells if cell.prefill_tokens == 0]
         self._widths = np.array(sorted({cell.draft_tokens for cell in decoding}) or [0], dtype=np.float64)
         self._modes = [_Ratios(self.fit, decoding, self._widths, batches, eager=False)]
@@ -71,34 +70,37 @@ class LatencyGrid:
 
     def prefill_adds(
         self, draft_tokens: Sequence[int], drafted: Sequence[float], context_tokens: float
-    ) -> Callable[[Floats | float], Floats]:
-        """A function of prefill tokens: seconds that they add to a step, shape (len(draft_tokens), batches).
-
-        Their own time, and that of a larger graph, or of none: then all of the step is as much dearer as eager steps
-        are.
-        """
-        fit, batch = self.fit, self.batches[None, :]
+    ) -> Callable[[Floats | float], tuple[Floats, Floats]]:
+        """As ``prefill_adds_to`` for every K and batch of the row, shapes (len(draft_tokens), batches)."""
         k = np.array(draft_tokens, dtype=np.float64)[:, None]
         width = np.minimum(np.array(drafted, dtype=np.float64)[:, None], k)
-        terms = modal_terms(batch, width, (k > 0).astype(np.float64), context_tokens, fit.graph_sizes)
+        return self.prefill_adds_to(self.batches[None, :], width, (k > 0).astype(np.float64), context_tokens)
+
+    def prefill_adds_to(
+        self, batch: Floats, width: Floats, drafting: Floats, context_tokens: float
+    ) -> Callable[[Floats | float], tuple[Floats, Floats]]:
+        """A function of prefill tokens: seconds that they add to these steps, and what leaving the graphs adds besides.
+
+        The first is their own time, and that of a larger graph. Where they push the step out of all graphs, all of it
+        is as much dearer as eager steps are; of a step that was eager before, only they. Arrays broadcast.
+        """
+        fit = self.fit
+        terms = modal_terms(batch, width, drafting, context_tokens, fit.graph_sizes)
         tokens = batch * (1.0 + width)
         without = self._batched(tokens)
-        # Beside fixed cost and tokens, which _batched has: what leaving the graphs adds to the rest of the step.
-        rest = fit.eager_rest(terms)
-        dearer = (1.0 - terms.eager) * rest
-        last = max(fit.graph_sizes, default=0)
+        step, token = fit.eager_extra[:FREE]
+        dearer = (1.0 - terms.eager) * (step + token * tokens + fit.eager_rest(terms))
+        last = max(fit.graph_sizes, default=np.inf)
 
-        def added(prefill: Floats | float) -> Floats:
+        def added(prefill: Floats | float) -> tuple[Floats, Floats]:
             together = tokens + prefill
-            found = self._batched(together) - without
-            if fit.graph_sizes and rest.any():
-                found += (together > last) * dearer
-            return found
+            own = self._batched(together) - without
+            return own, (together > last) * (dearer + token * prefill)
 
         return added
 
     def _batched(self, tokens: Floats) -> Floats:
-        """Fitted seconds of so many batched tokens in a step."""
+        """Fitted seconds of so many batched tokens in a step that is not eager."""
         found = self._by_tokens[np.minimum(tokens + BARELY_LESS_THAN_ONE, MOST_TOKENS).astype(np.intp)]
         beyond = tokens - MOST_TOKENS
         if beyond.max() > 0:

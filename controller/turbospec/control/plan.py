@@ -1,6 +1,6 @@
 """One table of draft lengths, and the predictions behind it."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -30,6 +30,8 @@ MOVED = 0.003
 least margin between two K."""
 LEVEL_MOVED = 0.03
 """The same for all step times together: they change no choice, only what is predicted and what a ceiling allows."""
+EXIT_MOVED = 0.1
+"""Change of what leaving the graphs costs that is worth a new table: it is known to a few hundredths."""
 SAME_CONTEXT = 0.03
 SAME_WIDTH = 0.02
 """Context and mean drafts this close share their step times: the error stays far below the least margin."""
@@ -62,7 +64,8 @@ class Plan:
     """What one rebuild decided; replaced as a whole, so that readers need no lock.
 
     Arrays are indexed by allowed K, then batch - 1: ``components`` (parts first) and ``seconds`` without prefill,
-    ``predicted`` the sum of the components, ``seconds`` with what the engine was found to be off.
+    ``predicted`` the sum of the components, ``seconds`` with what the engine was found to be off, ``lengthened``
+    what decodes take in the mean step, with and without prefill, over those; None where prefill changes no choice.
     """
 
     table: DraftTable
@@ -75,13 +78,17 @@ class Plan:
     components: Floats | None = None
     predicted: Floats | None = None
     seconds: Floats | None = None
+    lengthened: Floats | None = None
+    graph_exit: float = 1.0
+    """Factor on what leaving the graphs costs that the table was made with."""
 
     def prediction(self, i: int, batch: int) -> Prediction:
-        """What K number ``i`` is expected to do at this batch."""
+        """What K number ``i`` is expected to do at this batch: the time of a decode step, goodput over all steps."""
         assert self.seconds is not None  # noqa: S101 - callers ask plans that hold predictions
         seconds = float(self.seconds[i, batch - 1])
         tokens = self.tokens[i]
-        return Prediction(self.allowed[i], tokens, seconds, None if tokens is None else batch * tokens / seconds)
+        mean = seconds if self.lengthened is None else seconds * float(self.lengthened[i, batch - 1])
+        return Prediction(self.allowed[i], tokens, seconds, None if tokens is None else batch * tokens / mean)
 
     def predictions(self, batch: int) -> tuple[Prediction, ...]:
         """Those of every allowed K; empty where there is no model."""
@@ -96,6 +103,8 @@ class Plan:
     def outdated(self, estimates: tuple[PositionEstimate, ...], bias: LatencyBias, batch: int) -> bool:
         """Whether expected tokens, or step times against each other, have moved at this batch since it was made."""
         if self.seconds is None or self.components is None:
+            return True
+        if self.lengthened is not None and abs(bias.graph_exit.factor - self.graph_exit) > EXIT_MOVED:
             return True
         for k, before in zip(self.allowed, self.tokens, strict=True):
             now = expected_tokens(estimates, k)
@@ -142,14 +151,21 @@ class Planner:
         previous: Plan,
         startup: Sequence[int],
         in_use: tuple[int, int],
+        *,
+        recent: Collection[int] = (),
     ) -> Plan:
-        """The table of the best K at every batch; kept as it was where nothing in ``in_use`` (batches) changes."""
+        """The table of the best K at every batch; kept as it was where nothing in ``in_use`` (batches) changes.
+        ``recent``: K that were left a moment ago."""
         allowed, batches = self._settings.allowed, self._limits.max_num_seqs
         tokens = tuple(expected_tokens(estimates, k) for k in allowed)
         widths = tuple(drafted_per_request(estimates, k) for k in allowed)
         widths, context, components = self._components(widths, situation.context_tokens)
         situation = replace(situation, context_tokens=context)
-        seconds = self.bias.correct(components)
+        predicted, seconds = components.sum(axis=0), self.bias.correct(components)
+        graph_exit = self.bias.graph_exit.factor
+        if abs(graph_exit - previous.graph_exit) <= EXIT_MOVED:
+            graph_exit = previous.graph_exit
+        lengthened = None
         best = Reason.NO_PROFILE if self.bias.cold else Reason.HIGHEST_GOODPUT
         known = [value for value in tokens if value is not None]
         with_prefill = None
@@ -161,9 +177,13 @@ class Planner:
             middle = max(1, (in_use[0] + in_use[1]) // 2)
             margins = _margins(estimates, allowed, known, self.bias.spreads(components[:, :, middle - 1]))
             missing = self._excess(estimates, seconds, situation)
-            rates = np.array(known)[:, None] / seconds
-            expected = self._over_steps(rates, np.array(known), seconds, widths, situation)
-            table = choose(expected, allowed, held.table if held else None, margins, missing, back=MOST_MARGIN)
+            delivered = np.array(known)[:, None]
+            expected = delivered / seconds
+            lengthened = self._lengthened(delivered, predicted, seconds, graph_exit, widths, situation)
+            if lengthened is not None:
+                expected /= lengthened
+            before = held.table if held else None
+            table = choose(expected, allowed, before, margins, missing, back=MOST_MARGIN, recent=recent)
             crowded = self._crowded(widths, missing)
             if crowded is not None:
                 before = held.prefill_table or held.table if held else None
@@ -173,31 +193,48 @@ class Planner:
             if held is not None and _same(held.table, table, in_use):
                 table = held.table
         return Plan(
-            table, best, with_prefill, allowed, situation, widths, tokens, components, components.sum(axis=0), seconds
-        )
+            table, best, with_prefill, allowed, situation, widths, tokens, components, predicted, seconds, lengthened,
+            graph_exit,
+        )  # fmt: skip
 
-    def _over_steps(
-        self, rates: Floats, tokens: Floats, seconds: Floats, widths: tuple[float, ...], situation: Situation
-    ) -> Floats:
-        """Goodput by K with prefill in some of the steps, where that may push them out of a graph.
+    def _lengthened(  # noqa: PLR0917 - a formula's variables
+        self,
+        tokens: Floats,
+        predicted: Floats,
+        seconds: Floats,
+        graph_exit: float,
+        widths: tuple[float, ...],
+        situation: Situation,
+    ) -> Floats | None:
+        """What decodes take with prefill in some of the steps, over ``seconds``; None where that changes no choice.
 
         Prefill has to be done at any K, so the best K is the one that gains most over the long-run rate r: max
         tokens(K) - r * T(K, composition). Where prefill only adds its time that is the K of a pure decode step. With
         graphs T is averaged over steps with and without prefill, of which more comes the more is delivered.
-        Written as a rate again: what the prefill itself needs counts as work done.
+        Written as a rate again: what the prefill itself needs counts as work done. ``graph_exit`` is a factor on
+        what leaving the graphs adds, where steps are as predicted.
         """
         sizes, lump = np.array(situation.prefill_sizes), situation.prefill_lump
         if not (self._limits.graph_sizes and sizes.size and lump > 0.0 and situation.prefill_ratio > 0.0):
-            return rates
-        coming = situation.prefill_ratio / lump * self._batches * tokens[:, None]
+            return None
+        coming = situation.prefill_ratio / lump * self._batches * tokens
         some = -np.expm1(-coming)
         # Averaged over sizes: the mean one may just fit into a graph that half of them do not fit into. The more lumps
         # come, the more of them share a step.
         sizes = sizes[:, None, None] * (lump / float(sizes.mean()) * coming / some)
-        added = self._grid.prefill_adds(self._settings.allowed, widths, situation.context_tokens)(sizes).mean(axis=0)
-        own = coming * lump * self.per_prefill_token
-        expected = np.maximum(seconds + some * self.bias.factor("tokens") * added - own, LEAST_SHARE * seconds)
-        return np.asarray(rates * seconds / expected, dtype=np.float64)
+        own, leaving = self._grid.prefill_adds(self._settings.allowed, widths, situation.context_tokens)(sizes)
+        beside = self.bias.factor("tokens") * (some * own.mean(axis=0) - coming * lump * self.per_prefill_token)
+        lengthened = 1.0 + beside / seconds + graph_exit * some * leaving.mean(axis=0) / predicted
+        return np.asarray(np.maximum(lengthened, LEAST_SHARE), dtype=np.float64)
+
+    @property
+    def has_graphs(self) -> bool:
+        """Whether steps may leave captured graphs."""
+        return bool(self._grid.fit.graph_sizes)
+
+    def prefill_adds(self, batch: Floats, drafted: Floats, context: float, prefill: Floats) -> tuple[Floats, Floats]:
+        """``LatencyGrid.prefill_adds_to`` for steps one by one."""
+        return self._grid.prefill_adds_to(batch, drafted, (drafted > 0).astype(np.float64), context)(prefill)
 
     def _crowded(self, widths: tuple[float, ...], missing: Floats | None) -> Floats | None:
         """``missing``, with the K forbidden whose drafts would take the room of prefills; None where none does."""

@@ -30,6 +30,9 @@ PREFILL_SIZES = 3
 """How many a table is averaged over."""
 SIZES_KEPT = 256
 """Steps with prefill whose prefill tokens are kept: a share of half of them is known to 0.03."""
+LIFE_STEPS = 256.0
+"""Ceilings hold over a request's life, which is hundreds of steps: prefill that has filled the first few of an engine
+counts by its part of so many."""
 DEFAULT_CONTEXT = 512.0
 """Where neither a step nor a profile says what contexts are like."""
 
@@ -42,6 +45,7 @@ class SituationMonitor:
         self._waiting = 0.0
         # Fading sums, so that rates are ratios of sums: steps, steps with prefill, prefill tokens, delivered tokens.
         self._steps = self._prefills = self._prefill_tokens = self._generated = 0.0
+        self._seen = 0.0
         self._sizes: deque[int] = deque(maxlen=SIZES_KEPT)
         self._batch: float | None = None
         self._least, self._most = 0, 0
@@ -89,7 +93,7 @@ class SituationMonitor:
             context = float(np.median(measured)) if measured else DEFAULT_CONTEXT
         if self._prefills <= 0.0:
             return Situation(context, waiting=self._waiting)
-        seconds = self._prefill_tokens / self._steps * per_prefill_token
+        seconds = self._prefill_tokens / self._steps * per_prefill_token * min(1.0, self._seen / LIFE_STEPS)
         if planned is not None and not self._prefill_moved(planned, graphs=True):
             return replace(planned, context_tokens=context, waiting=self._waiting, prefill_seconds=seconds)
         return Situation(
@@ -119,6 +123,7 @@ class SituationMonitor:
             self._sizes.clear()
         self._batch += SMOOTHING * (batch - self._batch)
         self._sizes.extend(prefills)
+        self._seen += steps
         self._steps = keep * self._steps + steps
         self._prefills = keep * self._prefills + len(prefills)
         self._prefill_tokens = keep * self._prefill_tokens + sum(prefills)

@@ -4,6 +4,8 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
 from typing import Any
@@ -24,6 +26,10 @@ IDLE_SECONDS = 5.0
 CONNECTION_SECONDS = 15.0
 """No request takes this long; a client that drips bytes is cut off."""
 
+ACCEPT_PAUSE_SECONDS = 0.1
+"""Without a file descriptor to spare a waiting client cannot be taken, and stays: asking for it again and again would
+take the interpreter from serving."""
+
 DRAIN_BYTES = 16 * 1024 * 1024
 """Of a refused body so much is read and thrown away, so that the client reads our answer and not a connection reset."""
 
@@ -39,6 +45,7 @@ class ControlServer:
 
     def close(self) -> None:
         """Frees the port; requests being served are cut off."""
+        self._server.closing.set()
         # A full house would keep the accepting thread from hearing of the shutdown.
         self._server.cut_off(older_than=0.0)
         try:
@@ -80,6 +87,7 @@ class _Server(ThreadingHTTPServer):
 
     def __init__(self, address: tuple[str, int], api: ControlApi, token_sha256: str | None) -> None:
         self.requests = ControlRequests(api, token_sha256)
+        self.closing = threading.Event()
         self._slots = threading.BoundedSemaphore(MAX_CONNECTIONS)
         self._open: dict[int, tuple[socket.socket, float]] = {}
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
@@ -89,6 +97,14 @@ class _Server(ThreadingHTTPServer):
         """Without the base class's look-up of our own name, which may wait for a DNS server."""
         TCPServer.server_bind(self)
         self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
+
+    def get_request(self) -> Any:
+        """The next client."""
+        try:
+            return super().get_request()
+        except OSError:
+            self.closing.wait(ACCEPT_PAUSE_SECONDS)
+            raise
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Waits for a free slot here, in the accepting thread: more clients queue in the kernel and cost us nothing."""
@@ -141,6 +157,13 @@ class _Handler(BaseHTTPRequestHandler):
     def do_PUT(self) -> None:
         """A control document."""
         self._answer(self._put)
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:  # noqa: ARG002
+        """What the base class refuses by itself (no HTTP, a method that nothing here has): a refusal like any other."""
+        status = HTTPStatus(code)
+        refusal = RequestRefusedError("BadRequest", message or status.phrase)
+        self._send(replace(refusal_answer(refusal), status=status))
+        self._drain()
 
     def _get(self) -> Answer:
         return self.server.requests.get(self.path, self._header("Authorization"))

@@ -37,7 +37,8 @@ def parse_document(body: bytes) -> ControlDocument:
             "UnknownVersion", f"version {version} is newer than this engine reads: send version {CONTROL_VERSION}"
         )
     try:
-        return ControlDocument.model_validate(content)
+        # From the bytes again, because only there a strict reading takes a mode's name for a mode.
+        return ControlDocument.model_validate_json(body, strict=True)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "document"

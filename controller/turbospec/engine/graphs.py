@@ -1,5 +1,6 @@
 """Which CUDA graphs an engine has captured, and so which draft lengths it can run without falling out of them."""
 
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -45,6 +46,13 @@ def captured_draft_tokens(vllm_config: Any, runner: str) -> tuple[int, ...]:
         # Where no size holds any of them all steps are eager, and then no K is better than another.
         reached = {k for k in reached if k + 1 <= sizes[-1]} or reached
     return tuple(sorted(reached))
+
+
+def eager_above(allowed: Sequence[int], sizes: Sequence[int], max_num_seqs: int) -> dict[int, int]:
+    """By K the largest batch whose steps fit into the largest graph, where ``max_num_seqs`` requests do not; empty
+    where there are no graphs."""
+    largest = {k: max(sizes, default=0) // (k + 1) for k in allowed}
+    return {k: batch for k, batch in largest.items() if batch < max_num_seqs} if sizes else {}
 
 
 def _mode(vllm_config: Any) -> str:

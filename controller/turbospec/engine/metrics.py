@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from turbospec.control.draft_length import Decision
 from turbospec.control.step import StepRecord
 from turbospec.engine.controller import DocumentController
 from turbospec.engine.runtime import EngineRuntime
@@ -49,6 +50,7 @@ class EngineCollector(Collector):
             "vllm_version": facts.info.vllm_version,
             "profile_key": facts.identity.key(),
             "method": facts.identity.method,
+            "policy": self._policy(),
         }
         info = GaugeMetricFamily(f"{PREFIX}info", "Which engine this is; always 1.", labels=list(labels))
         info.add_metric(list(labels.values()), 1)
@@ -64,6 +66,11 @@ class EngineCollector(Collector):
         documents.add_metric(["applied"], self._controller.applied_count)
         documents.add_metric(["refused"], self._controller.refused_count)
         yield documents
+
+    def _policy(self) -> str:
+        """The policy whose document is in force, which is of the pod's own namespace; empty before any."""
+        applied = self._controller.applied()
+        return applied.policy.name if applied is not None and applied.policy is not None else ""
 
     def _totals(self) -> Iterator[Metric]:
         totals, loop = self._runtime.telemetry.totals, self._runtime.loop
@@ -134,7 +141,12 @@ class EngineCollector(Collector):
         yield rate
         bias = loop.bias()
         if bias is not None:
-            yield GaugeMetricFamily(f"{PREFIX}latency_bias", "Measured over predicted step time, smoothed.", value=bias)
+            yield GaugeMetricFamily(
+                f"{PREFIX}latency_bias", "Measured over predicted step time, smoothed, within 0.5 to 2.", value=bias
+            )
+        decision = loop.decision()
+        if decision is not None and self._runtime.unsupported() is None:
+            yield from _predictions(decision)
 
 
 def recent_records(records: list[StepRecord]) -> list[StepRecord]:
@@ -163,6 +175,28 @@ def metrics_registry(runtime: EngineRuntime, controller: DocumentController) -> 
 def metrics_text(registry: CollectorRegistry) -> bytes:
     """The Prometheus text format."""
     return generate_latest(registry)
+
+
+def _predictions(decision: Decision) -> Iterator[Metric]:
+    """What the last step with decodes was expected to deliver at each K, and what its own K gains over K = 0."""
+    known = {
+        one.draft_tokens: one.tokens_per_second for one in decision.predictions if one.tokens_per_second is not None
+    }
+    goodput = GaugeMetricFamily(
+        f"{PREFIX}predicted_goodput_tokens_per_second",
+        "Goodput that each K was predicted to have at the last step.",
+        labels=["draft_tokens"],
+    )
+    for draft_tokens, tokens_per_second in known.items():
+        goodput.add_metric([str(draft_tokens)], tokens_per_second)
+    yield goodput
+    off, chosen = known.get(0), known.get(decision.draft_tokens)
+    if off and chosen is not None:
+        yield GaugeMetricFamily(
+            f"{PREFIX}predicted_gain_ratio",
+            "Predicted goodput of the K in use over that of K = 0, less 1.",
+            value=chosen / off - 1.0,
+        )
 
 
 def _by_position(family: CounterMetricFamily, values: list[int]) -> CounterMetricFamily:

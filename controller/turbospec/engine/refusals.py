@@ -6,6 +6,7 @@ from turbospec.wire.control_document import ControlRefusal
 
 STATUS_OF_CODE = {
     "BadJson": HTTPStatus.BAD_REQUEST,
+    "BadRequest": HTTPStatus.BAD_REQUEST,
     "Invalid": HTTPStatus.UNPROCESSABLE_ENTITY,
     "NotAllowed": HTTPStatus.UNPROCESSABLE_ENTITY,
     "UnknownVersion": HTTPStatus.UNPROCESSABLE_ENTITY,

@@ -9,32 +9,17 @@ from turbospec.control.acceptance import PositionEstimate
 from turbospec.control.engine_loop import EngineLoop, LoopLimits, LoopSettings
 from turbospec.control.probing import ProbeReport
 from turbospec.control.served_cells import ServedCell
-from turbospec.control.step import StepComposition, StepRecord
-from turbospec.engine.composition import CompositionReader
 from turbospec.engine.environment import logger
+from turbospec.engine.intake import StepIntake
 from turbospec.engine.methods import Steering
 from turbospec.engine.records import StepRing
 from turbospec.engine.requests import RequestCounter
-from turbospec.engine.telemetry import (
-    DraftCounts,
-    ScheduledStep,
-    StepTelemetry,
-    count_drafts,
-    counts_from_stats,
-    thrown_away,
-)
+from turbospec.engine.telemetry import StepTelemetry
 from turbospec.wire.engine_state import EngineInfo, EngineLimits, Unsupported
 from turbospec.wire.identity import ProfileIdentity
 
-MAX_ARRIVED = 8
-"""Steps kept for the next running step; vLLM may leave out the call that takes them in (structured outputs)."""
-
 MAX_HELD = 256
 """Records kept while another thread has the loop for longer; older ones are then dropped."""
-
-
-_Arrived = tuple[ScheduledStep, Any, Any, float, Any, list[int] | None]
-"""A completed step before it is taken in: with its output, the model's, when, and what is known of its drafts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,26 +47,18 @@ class EngineRuntime:
     """
 
     def __init__(self, scheduler: Any, facts: EngineFacts) -> None:
+        limits = facts.limits
         self.facts = facts
         self.started = time.monotonic()
-        self.ring = StepRing()
-        self.requests = RequestCounter()
+        self.intake = StepIntake(
+            scheduler, limits.max_draft_tokens, drafts_after_completion=facts.drafts_after_completion
+        )
         self.next_seq = 0
         self.killed = False
         self._failed: Unsupported | None = None
         self._scheduler = scheduler
-        self._reader = CompositionReader()
-        # Of the step that is being completed: vLLM's sums over its drafts, or the tokens by request for our own.
-        self._stats: Any = None
-        self._lengths: list[int] | None = None
-        self._arrived: list[_Arrived] = []
-        self._scheduled: tuple[int, Any, StepComposition, int, int] | None = None
-        self._unfed: list[StepRecord] = []
-        self._count_ourselves = not getattr(scheduler, "log_stats", False)
         self._loop_lock = threading.Lock()
-        limits = facts.limits
-        self._allowed = frozenset(limits.allowed_draft_tokens)
-        self._drafts = limits.max_draft_tokens > 0
+        self._allowed = {k: k for k in limits.allowed_draft_tokens}
         self.loop_limits = LoopLimits(
             max_num_seqs=limits.max_num_seqs,
             max_draft_tokens=limits.max_draft_tokens,
@@ -90,7 +67,6 @@ class EngineRuntime:
             max_num_batched_tokens=limits.max_num_batched_tokens,
         )
         self.loop = EngineLoop(self.loop_limits, facts.startup_table) if facts.unsupported is None else None
-        self.telemetry = StepTelemetry(limits.max_draft_tokens, drafts_after_completion=facts.drafts_after_completion)
 
     # Hooks, in the order in which a step passes them.
 
@@ -99,29 +75,22 @@ class EngineRuntime:
         if self._failed is not None:
             return
         try:
-            if self._scheduled is not None:  # vLLM has left out the call that says that it is running
-                self._announce()
+            intake = self.intake
+            intake.announce()  # does nothing but where vLLM has left out the call that says that a step is running
             if not output.total_num_scheduled_tokens:
-                if output.finished_req_ids:
-                    self.telemetry.ended(output.finished_req_ids)
-                    self.requests.scheduled(output, self._scheduler.requests, 0)
-                self._take_in()
-                self.telemetry.scheduled_nothing()
+                intake.scheduled_nothing(output)
                 return
             # The number is taken before K is looked up: a document acknowledged with step s decides s and all after it.
             seq = self.next_seq
             self.next_seq = seq + 1
-            scheduler = self._scheduler
-            composition = self._reader.read(output, len(scheduler.waiting))
+            composition = intake.compose(output)
             if self.loop is not None and not self.killed:
-                draft_tokens = self.loop.draft_tokens(composition)
-                # Any other K would trip an assertion in the worker and end the engine.
-                if draft_tokens in self._allowed:
+                # Any other K would trip an assertion in the worker and end the engine; so would an equal one that is
+                # no int.
+                draft_tokens = self._allowed.get(self.loop.draft_tokens(composition))
+                if draft_tokens is not None:
                     output.num_spec_tokens_to_schedule = draft_tokens
-            # vLLM from 0.33 on, model runner V2: nothing is drafted after a step whose requests cannot use drafts.
-            drafts = self._drafts and not getattr(output, "skip_drafts", False)
-            decided = output.num_spec_tokens_to_schedule if drafts else 0
-            self._scheduled = (seq, output, composition, self._reader.verified_draft_tokens, decided)
+            intake.scheduled(seq, output, composition)
         except Exception as error:  # noqa: BLE001 - see the class
             self._give_up(error)
 
@@ -130,55 +99,55 @@ class EngineRuntime:
         if self._failed is not None:
             return
         try:
-            if self._scheduled is not None:
-                self._announce()
-            self._take_in()
-            if self._unfed:
-                self._feed()
+            self.intake.announce()
+            self._learn()
         except Exception as error:  # noqa: BLE001 - see the class
             self._give_up(error)
 
     def step_arrived(self, model_output: Any) -> None:
-        """Tokens have arrived. Where vLLM does not sum up the drafts we do, before stop rules cut the tokens."""
-        self._stats = None
-        if self._count_ourselves and self._failed is None:
-            try:
-                self._lengths = list(map(len, model_output.sampled_token_ids))
-            except Exception as error:  # noqa: BLE001 - see the class
-                self._give_up(error)
+        """Tokens have arrived."""
+        if self._failed is not None:
+            return
+        try:
+            self.intake.tokens_arrived(model_output)
+        except Exception as error:  # noqa: BLE001 - see the class
+            self._give_up(error)
 
     def stats_made(self, spec_decoding_stats: Any) -> None:
         """vLLM has summed up the drafts of the step that is being completed."""
-        self._stats = spec_decoding_stats
+        self.intake.stats = spec_decoding_stats
 
     def step_completed(self, output: Any, model_output: Any, now: float) -> None:
         """A step's tokens are known and vLLM has taken them in. ``now`` is when they arrived (monotonic seconds)."""
         if self._failed is not None:
             return
         try:
-            stats, lengths, self._stats, self._lengths = self._stats, self._lengths, None, None
-            if not output.total_num_scheduled_tokens:
-                return
-            if self._scheduled is not None:
-                self._announce()
-            step = self.telemetry.arrived(output)
-            if step is not None:
-                self._arrived.append((step, output, model_output, now, stats, lengths))
-            scheduler = self._scheduler
-            if not scheduler.running and not scheduler.waiting:
-                self._take_in()  # nobody waits for us now, and no later step would do it
-                self.telemetry.drained()
-            elif len(self._arrived) > MAX_ARRIVED:
-                self._take_in()
-                self._feed()
+            self.intake.completed(output, model_output, now)
+            if self.intake.overdue:
+                self._learn()
         except Exception as error:  # noqa: BLE001 - see the class
             self._give_up(error)
 
     def settle(self) -> None:
         """Takes in what has arrived, without waiting for the next step; for the engine's thread."""
-        self._take_in()
+        self.intake.take_in()
 
     # What other threads ask.
+
+    @property
+    def ring(self) -> StepRing:
+        """The last step records."""
+        return self.intake.ring
+
+    @property
+    def requests(self) -> RequestCounter:
+        """How many requests came, and how long they were."""
+        return self.intake.requests
+
+    @property
+    def telemetry(self) -> StepTelemetry:
+        """Totals of all steps."""
+        return self.intake.telemetry
 
     def configure(self, settings: LoopSettings) -> None:
         """Puts settings in force. Raises ValueError where the loop refuses them; then nothing has changed."""
@@ -247,50 +216,12 @@ class EngineRuntime:
         running, waiting = scheduler.get_request_counts()
         return int(running), int(waiting), float(scheduler.kv_cache_manager.usage)
 
-    def _announce(self) -> None:
-        """Tells the telemetry of the step that was last scheduled."""
-        scheduled, self._scheduled = self._scheduled, None
-        if scheduled is None:
+    def _learn(self) -> None:
+        """Feeds the engine loop with what has arrived, unless another thread has it: then with a later step."""
+        self.intake.take_in()
+        records = self.intake.new
+        if not records:
             return
-        seq, output, composition, verified, decided = scheduled
-        if output.finished_req_ids:
-            self.telemetry.ended(output.finished_req_ids)
-        self.requests.scheduled(output, self._scheduler.requests, composition.prefill_tokens)
-        step = self.telemetry.scheduled(seq, output, composition, verified, decided)
-        step.kv_tokens = self._reader.context(output, self._scheduler.requests)
-
-    def _take_in(self) -> None:
-        """Makes records of the steps that have arrived."""
-        if not self._arrived:
-            return
-        arrived, self._arrived = self._arrived, []
-        for step, output, model_output, now, stats, lengths in arrived:
-            generated, gone_decodes = sum(map(len, model_output.sampled_token_ids)), 0
-            if step.gone is not None:
-                lost, gone_decodes = thrown_away(step.gone, output, model_output)
-                generated -= lost
-            counts = self._count(step, output, model_output, stats, lengths)
-            record = self.telemetry.record(step, now, counts, generated, gone_decodes)
-            self.ring.append(record)
-            self._unfed.append(record)
-
-    def _count(
-        self, step: ScheduledStep, output: Any, model_output: Any, stats: Any, lengths: list[int] | None
-    ) -> DraftCounts:
-        none = self.telemetry.no_drafts
-        if lengths is not None:
-            return count_drafts(output, model_output.req_id_to_index, lengths, step.gone, none)
-        if stats is None:
-            return none
-        counts = counts_from_stats(stats, none)
-        if counts is None:
-            # A release that does not count drafted positions: from the next step on we do.
-            self._count_ourselves = True
-            return none
-        return counts
-
-    def _feed(self) -> None:
-        records = self._unfed
         if self.loop is None:
             records.clear()
         elif self._loop_lock.acquire(blocking=False):

@@ -14,7 +14,7 @@ from turbospec.engine.control_server import ControlApi, ControlServer
 from turbospec.engine.controller import DocumentController
 from turbospec.engine.documents import DocumentStore
 from turbospec.engine.environment import EngineEnvironment, logger, read_environment
-from turbospec.engine.graphs import captured_draft_tokens, captured_sizes
+from turbospec.engine.graphs import captured_draft_tokens, captured_sizes, eager_above
 from turbospec.engine.hardware import usable_cpus_at_load
 from turbospec.engine.identity import engine_identity
 from turbospec.engine.learnt import LearntStore
@@ -208,3 +208,19 @@ def _announce(facts: EngineFacts, server: ControlServer) -> None:
         "TurboSpec %s on port %d: K from %s, profile key %s",
         facts.info.runtime_version, server.port, facts.limits.allowed_draft_tokens, facts.identity.key(),
     )  # fmt: skip
+    _announce_eager(facts.limits)
+
+
+def _announce_eager(limits: EngineLimits) -> None:
+    """Says which steps have no graph and what would give them one: it takes memory that only the engine's owner can
+    spare, so nobody else sets it."""
+    eager = eager_above(limits.allowed_draft_tokens, limits.graph_sizes, limits.max_num_seqs)
+    if eager:
+        wanted = min(limits.max_num_batched_tokens, limits.max_num_seqs * (max(eager) + 1))
+        logger.info(
+            'the largest CUDA graph holds %d tokens, so steps run eagerly at %s; "max_cudagraph_capture_size": %d in '
+            "--compilation-config captures more, for memory and time at start-up",
+            max(limits.graph_sizes),
+            ", ".join(f"K = {k} above {batch} requests" for k, batch in sorted(eager.items(), reverse=True)),
+            wanted,
+        )

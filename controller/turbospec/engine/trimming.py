@@ -23,7 +23,10 @@ class DraftTrimmer:
 
     def scheduled(self, output: Any) -> None:
         """A step goes to the workers; vLLM's scheduler has already made its own bookkeeping of K."""
-        self._kept = output.num_spec_tokens_to_schedule
+        kept = getattr(output, "num_spec_tokens_to_schedule", None)
+        if kept is None:  # a release that fixes K at start-up: there is nothing to shorten
+            return
+        self._kept = kept
         output.num_spec_tokens_to_schedule = self._maximum
 
     def cut(self, drafts: Any) -> Any:

@@ -77,6 +77,7 @@ class LoadSignal:
     """Offered over attainable work of some pods, by phase; 1 is all that they can do.
 
     Demand and capacity are in delivered tokens (output), so that demand over capacity is the number of pods at ratio 1.
+    ``expected_tokens_per_second`` is the demand when a pod that is asked for now would be Ready.
     """
 
     prefill: float
@@ -84,11 +85,18 @@ class LoadSignal:
     kv: float
     demand_tokens_per_second: float
     pod_capacity_tokens_per_second: float
+    expected_tokens_per_second: float
 
     @property
     def ratio(self) -> float:
         """The largest of the three."""
         return max(self.prefill, self.decode, self.kv)
+
+    @property
+    def expected_ratio(self) -> float:
+        """The ratio when a pod that is asked for now would be Ready, with the pods of now."""
+        demand = self.demand_tokens_per_second
+        return self.ratio * self.expected_tokens_per_second / demand if demand > 0.0 else 0.0
 
 
 def load_signal(
@@ -112,6 +120,7 @@ def load_signal(
         kv=offered / kv,
         demand_tokens_per_second=offered * lengths.output_tokens,
         pod_capacity_tokens_per_second=min(prefill, decode, kv) * lengths.output_tokens / count,
+        expected_tokens_per_second=demand.expected_offered_per_second * lengths.output_tokens,
     )
 
 

@@ -4,11 +4,17 @@ Running requests and tokens per second are what speculation moves; requests that
 not. So rates are counted at arrival, and what waits is counted because it has come and nothing has worked on it yet.
 """
 
-from dataclasses import astuple, dataclass, replace
+import math
+from dataclasses import astuple, dataclass, field, replace
+
+from turbospec.fleet.trend import REACTION_SECONDS, Trend
 
 RATE_HALF_LIFE_SECONDS = 30.0
 """After a doubling three quarters of it show within a minute: four syncs of the HorizontalPodAutoscaler. Rates are
 means over about 90 s: 10 requests per second are known to 3%."""
+
+RATE_AGE_SECONDS = RATE_HALF_LIFE_SECONDS / math.log(2.0)
+"""Mean age of what a rate is the mean of: by so much it lags behind."""
 
 LENGTH_HALF_LIFE_SECONDS = 300.0
 """Lengths change more slowly than rates, and need more requests to be known as well: they scatter as much as their
@@ -53,6 +59,7 @@ class DemandMemory:
     prefill_tokens: float = 0.0
     finished: float = 0.0
     output_tokens: float = 0.0
+    trend: Trend = field(default_factory=Trend)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +73,31 @@ class Lengths:
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """Requests that come per second and requests that wait, all engines together."""
+    """Requests that come per second and requests that wait, all engines together.
+
+    ``expected_per_second`` is what will come per second when a pod that is asked for now can take its share; None where
+    nothing is expected to change.
+    """
 
     requests_per_second: float
     waiting: float = 0.0
+    expected_per_second: float | None = None
 
     @property
     def offered_per_second(self) -> float:
         """Requests per second to work on, were what waits worked off within ``DRAIN_SECONDS``."""
         return self.requests_per_second + self.waiting / DRAIN_SECONDS
+
+    @property
+    def expected_offered_per_second(self) -> float:
+        """The same by what is expected to come."""
+        coming = self.requests_per_second if self.expected_per_second is None else self.expected_per_second
+        return coming + self.waiting / DRAIN_SECONDS
+
+    def times(self, factor: float) -> "Demand":
+        """So many times as much."""
+        expected = None if self.expected_per_second is None else self.expected_per_second * factor
+        return Demand(self.requests_per_second * factor, self.waiting * factor, expected)
 
 
 def between(before: RequestCounts, now: RequestCounts) -> RequestCounts | None:
@@ -113,14 +136,19 @@ def observe(memory: DemandMemory, happened: RequestCounts, elapsed_seconds: floa
         prefill_tokens=memory.prefill_tokens * came + happened.prefill_tokens,
         finished=memory.finished * ended + happened.finished,
         output_tokens=memory.output_tokens * ended + happened.output_tokens,
+        trend=memory.trend.observe(happened.arrived, elapsed_seconds),
     )
 
 
-def demand(memory: DemandMemory, waiting: float) -> Demand | None:
-    """The demand of the group; None where it was observed for less than ``MIN_SECONDS``."""
+def demand(memory: DemandMemory, waiting: float, start_seconds: float = 0.0) -> Demand | None:
+    """The demand of the group, whose pods take ``start_seconds`` to be Ready; None where it was observed for less than
+    ``MIN_SECONDS``."""
     if memory.observed_seconds < MIN_SECONDS or memory.seconds <= 0.0:
         return None
-    return Demand(memory.arrived / memory.seconds, max(0.0, waiting))
+    rate = memory.arrived / memory.seconds
+    return Demand(
+        rate, max(0.0, waiting), memory.trend.ahead(rate, RATE_AGE_SECONDS + REACTION_SECONDS + start_seconds)
+    )
 
 
 def lengths(memory: DemandMemory) -> Lengths | None:
@@ -138,7 +166,7 @@ def lengths(memory: DemandMemory) -> Lengths | None:
 
 def forget_rate(memory: DemandMemory) -> DemandMemory:
     """The memory after a time that nobody observed: lengths are kept, the rate is counted anew."""
-    return replace(memory, observed_seconds=0.0, seconds=0.0, arrived=0.0)
+    return replace(memory, observed_seconds=0.0, seconds=0.0, arrived=0.0, trend=Trend())
 
 
 def _kept(known: float, fading: float) -> float:

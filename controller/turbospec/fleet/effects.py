@@ -142,6 +142,9 @@ class EngineSummary:
     reason: str
     message: str
     decision: DecisionReport | None = None
+    hardware: str | None = None
+    tokens_per_second: int | None = None
+    schedule: tuple[TableRange, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

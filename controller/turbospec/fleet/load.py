@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from turbospec.control.acceptance import PositionEstimate
 from turbospec.fleet import demand as offered
 from turbospec.fleet.capacity import Attainable, Capability, LoadSignal, attainable, load_signal
-from turbospec.fleet.demand import Demand, DemandMemory, Lengths, RequestCounts
+from turbospec.fleet.demand import DemandMemory, Lengths, RequestCounts
 from turbospec.fleet.documents import DocumentKind, read_id
 from turbospec.fleet.load_memory import LoadKey, LoadMemory, UnknownLoad
 from turbospec.fleet.pooling import MAX_WEIGHT_SAMPLES, YOUNG_SAMPLES, Pools
 from turbospec.fleet.profiles import FittingProfile, ProfileKey
 from turbospec.fleet.snapshot import EngineReport, Mode, PodView, PolicyView
 from turbospec.fleet.standing import allowed_draft_tokens
+from turbospec.fleet.trend import start_seconds
 
 LOST_SECONDS = 60.0
 """After a pause longer than this (an operator that did not run) nobody knows when requests came in it."""
@@ -131,7 +132,8 @@ def _observe(
     else:
         past = offered.observe(past, _happened(known.heard, heard), elapsed)
     ready = [report for pod, report in members if pod.ready]
-    group = _Group(key, ready, [report for _, report in members], silent)
+    starts = start_seconds((pod.created_seconds, pod.ready_since_seconds) for pod, _ in members if pod.ready)
+    group = _Group(key, ready, [report for _, report in members], silent, starts)
     signal = _signal(situation, group, past)
     kept = {uid: counts for uid, counts in known.heard.items() if elapsed <= LOST_SECONDS} | heard
     there = {pod.uid for pod in situation.pods}
@@ -160,12 +162,16 @@ def _happened(
 
 @dataclass(frozen=True, slots=True)
 class _Group:
-    """The engines of one key: those of ready pods, and all that answer, from whom acceptance is known."""
+    """The engines of one key: those of ready pods, and all that answer, from whom acceptance is known.
+
+    ``start_seconds`` is how long one takes until its pod is Ready.
+    """
 
     key: LoadKey
     ready: Sequence[EngineReport]
     reports: Sequence[EngineReport]
     silent: float
+    start_seconds: float
 
 
 def _signal(situation: LoadSituation, group: _Group, past: DemandMemory) -> LoadSignal | UnknownLoad:
@@ -176,7 +182,8 @@ def _signal(situation: LoadSituation, group: _Group, past: DemandMemory) -> Load
         return UnknownLoad.NOT_REPORTED
     # To silent pods as many come, and as many wait in them.
     alike = 1.0 + silent / len(ready)
-    counted, lengths = offered.demand(past, sum(report.waiting for report in ready)), offered.lengths(past)
+    counted = offered.demand(past, sum(report.waiting for report in ready), group.start_seconds)
+    lengths = offered.lengths(past)
     if counted is None:
         return UnknownLoad.STARTING
     if lengths is None:
@@ -184,8 +191,7 @@ def _signal(situation: LoadSituation, group: _Group, past: DemandMemory) -> Load
     pods = _attainable(situation, group, lengths)
     if isinstance(pods, UnknownLoad):
         return pods
-    counted = Demand(counted.requests_per_second * alike, counted.waiting * alike)
-    return load_signal(counted, lengths, pods, silent=silent) or UnknownLoad.NO_READY_POD
+    return load_signal(counted.times(alike), lengths, pods, silent=silent) or UnknownLoad.NO_READY_POD
 
 
 def _attainable(situation: LoadSituation, group: _Group, lengths: Lengths) -> list[Attainable] | UnknownLoad:

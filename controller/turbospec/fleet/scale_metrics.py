@@ -30,6 +30,8 @@ DISTORTED = (
 """Parts of metric names, as vLLM spells them or adapters make of them, and why speculation distorts them."""
 
 NEUTRAL = (
+    "turbospec_expected_load_ratio",
+    "turbospec_expected_demand_tokens_per_second",
     "turbospec_offered_load_ratio",
     "turbospec_demand_tokens_per_second",
     "turbospec_pod_capacity_tokens_per_second",
@@ -89,7 +91,7 @@ def _of_target(target: ScaleTarget) -> ConditionValue | None:
 def _unrecognised(target: ScaleTarget) -> ConditionValue:
     message = (
         f"{target.foreign} scales {target.name}; what it reads cannot be seen from here. Where it takes a Prometheus "
-        f"query, give it turbospec_offered_load_ratio with target 0.8. See {DOCUMENT}."
+        f"query, give it turbospec_expected_load_ratio with target 0.8. See {DOCUMENT}."
     )
     return ConditionValue(CONDITION, "Unknown", "AutoscalerUnrecognised", message)
 
@@ -105,7 +107,7 @@ def _of_autoscaler(hpa: AutoscalerView) -> ConditionValue:
         names = _names(unknown)
         message = (
             f"{who} scales {hpa.target} on {names}: whether K moves that cannot be told. What K does not move is "
-            f"turbospec_offered_load_ratio, with target 0.8. See {DOCUMENT}."
+            f"turbospec_expected_load_ratio, with target 0.8. See {DOCUMENT}."
         )
         return ConditionValue(CONDITION, "Unknown", "MetricNotRecognised", message)
     message = f"{who} scales {hpa.target} on {_names(verdicts)}, which K does not move."
@@ -127,7 +129,7 @@ def hpa_metric(hpa: AutoscalerView) -> str:
         "- type: External\n"
         "  external:\n"
         "    metric:\n"
-        "      name: turbospec_offered_load_ratio\n"
+        "      name: turbospec_expected_load_ratio\n"
         f"      selector: {{matchLabels: {{scale_target_kind: {kind}, scale_target: {name}}}}}\n"
         "    target: {type: Value, value: 800m}"
     )
@@ -142,7 +144,7 @@ def keda_trigger(hpa: AutoscalerView) -> str:
         "  metricType: Value\n"
         "  metadata:\n"
         "    serverAddress: http://prometheus.monitoring:9090\n"
-        f"    query: max(turbospec_offered_load_ratio{{{labels}}})\n"
+        f"    query: max(turbospec_expected_load_ratio{{{labels}}})\n"
         "    threshold: '0.8'\n"
         "    ignoreNullValues: 'false'"
     )

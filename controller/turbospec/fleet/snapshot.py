@@ -99,6 +99,7 @@ class EngineReport:
     the drafts asked for that are longer than j tokens; empty where the engine does not tell. ``unattainable``: whether
     the engine's own loop found that no K meets the objective, at the last step; None where it did not judge. ``table``
     is K by batch as now decided. ``requests`` is None where the engine does not count them.
+    ``tokens_per_second`` is what it delivered lately; None until it has been watched for some seconds.
     ``regions``: measured over predicted step times under the latency model in force, by octave of batches.
     """
 
@@ -130,6 +131,7 @@ class EngineReport:
     max_num_batched_tokens: int = 0
     kv_cache_tokens: int = 0
     graph_sizes: tuple[int, ...] = ()
+    tokens_per_second: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,8 +175,9 @@ class ProfileView:
 
     ``latency`` is None when its content was refused; ``invalid`` says why. ``coverage``: what of the planned cells was
     measured, where the profile says it. ``identity`` is that of the engine it was measured on, ``measured_seconds``
-    when that was. ``served``: it was grown while engines served, not measured by a Job or a person. ``reported`` are
-    the conditions in its status now.
+    when that was. ``served``: it was grown while engines served, not measured by a Job or a person.
+    ``hold_out_error``: the fit's median relative error on cells that it had not seen, where the profile says it.
+    ``reported`` are the conditions in its status now.
     """
 
     namespace: str | None
@@ -186,6 +189,7 @@ class ProfileView:
     identity: EngineIdentity | None = None
     measured_seconds: float | None = None
     served: bool = False
+    hold_out_error: float | None = None
     uid: str = ""
     generation: int = 0
     reported: tuple[ConditionValue, ...] = ()

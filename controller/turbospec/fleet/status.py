@@ -4,13 +4,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from turbospec.fleet.conditions import PolicyFindings, conditions, limited
-from turbospec.fleet.effects import ConditionValue, EngineSummary, SetPolicyStatus
+from turbospec.fleet.effects import ConditionValue, EngineSummary, SetPolicyStatus, TableRange
 from turbospec.fleet.memory import PolicyMemory
 from turbospec.fleet.snapshot import PolicyView
 from turbospec.fleet.standing import EngineStanding
 
 MAX_ENGINES = 64
 """Rows in a status: the bound of the custom resource."""
+
+MAX_RANGES = 32
+"""Ranges of batches in a row: the bound of the custom resource."""
 
 REFRESH_SECONDS = 10.0
 """How often K, batch, acceptance and messages are brought up to date: more would only load the API server."""
@@ -52,7 +55,16 @@ def _settled(status: SetPolicyStatus) -> SetPolicyStatus:
         conditions=tuple(ConditionValue(entry.type, entry.status, entry.reason, "") for entry in status.conditions),
         draft_tokens=None,
         engines=tuple(
-            replace(row, draft_tokens=None, batch=None, acceptance_percent=None, message="", decision=None)
+            replace(
+                row,
+                draft_tokens=None,
+                batch=None,
+                acceptance_percent=None,
+                message="",
+                decision=None,
+                tokens_per_second=None,
+                schedule=(),
+            )
             for row in status.engines
         ),
     )
@@ -72,7 +84,23 @@ def _row(standing: EngineStanding) -> EngineSummary:
         reason=standing.reason,
         message=limited(standing.message),
         decision=None if report is None else report.decision,
+        hardware=None if report is None or report.identity is None else report.identity.hardware,
+        tokens_per_second=None
+        if report is None or report.tokens_per_second is None
+        else round(report.tokens_per_second),
+        schedule=() if report is None else merged(report.table)[:MAX_RANGES],
     )
+
+
+def merged(table: Sequence[TableRange]) -> tuple[TableRange, ...]:
+    """The same K by batch in as few ranges as there can be."""
+    found: list[TableRange] = []
+    for row in table:
+        if found and found[-1].draft_tokens == row.draft_tokens and found[-1].to_batch + 1 == row.from_batch:
+            found[-1] = replace(found[-1], to_batch=row.to_batch)
+        else:
+            found.append(row)
+    return tuple(found)
 
 
 def _profile_summary(names: Iterable[str | None]) -> str | None:

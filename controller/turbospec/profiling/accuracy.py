@@ -71,7 +71,7 @@ def held_out(surface: Surface, fit: FitCoefficients) -> Accuracy | None:
 
 def _model(cells: Sequence[MeasuredCell], surface: Surface, fit: FitCoefficients) -> LatencyModel:
     rest = LatencyModel(tuple(cells), fit, surface.fit.graph_sizes)
-    smoothed = build_surface(cells, rest.refined(rest.graph_sizes), surface.noise, surface.departure).smoothed()
+    smoothed = build_surface(cells, rest.refined(rest.graph_sizes), surface.noise, surface.departures).smoothed()
     return LatencyModel(tuple(smoothed), fit, rest.graph_sizes)
 
 

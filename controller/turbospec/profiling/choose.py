@@ -16,7 +16,7 @@ tie (0.4 of the doubt), so that cells far from every decision are not left out f
 
 
 def most_worth(
-    surface: Surface, costs: Mapping[CellPlan, float], draft_tokens: Sequence[int], samples: int
+    surface: Surface, costs: Mapping[CellPlan, float], draft_tokens: Sequence[int], samples: Sequence[int]
 ) -> CellPlan | None:
     """Of the plans in ``costs`` (seconds) the one with the largest gain for its cost; None where there are none.
 
@@ -28,7 +28,7 @@ def most_worth(
     def gain(plan: CellPlan) -> float:
         context = plan.prompt_tokens + plan.output_tokens / 2
         seconds, doubt = surface.predict(plan.batch, context, draft_tokens)
-        noise = np.eye(len(draft_tokens)) * MEDIAN_LOSS * surface.noise**2 / samples
+        noise = np.diag(MEDIAN_LOSS * surface.noise**2 / np.array(samples))
         left = doubt - doubt @ np.linalg.solve(doubt + noise, doubt)
         return (_stake(seconds, doubt, draft_tokens) - _stake(seconds, left, draft_tokens)) / math.sqrt(costs[plan])
 

@@ -3,7 +3,9 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from statistics import fmean, median, pstdev
+from statistics import fmean, pstdev
+
+import numpy as np
 
 from turbospec.control.latency import (
     FitCoefficients,
@@ -60,11 +62,11 @@ def evaluate(
 ) -> Profile:
     """Cells, fit and hold-out errors from all that was recorded in each cell of the plan.
 
-    The cell's time is the median over its clean steps, without outliers. A first fit over these medians then serves to
-    scale each step from its own composition to its cell's (full drafts, mean context), and medians are taken again. A
-    cell in which some K has fewer than three steps is left out whole, so that K are always compared at equal batch and
-    context. Where that leaves too few cells, because the run was slow or the drafter found little, steps with fewer of
-    their drafts count too (``WIDTHS``). Last, medians lose what neighbouring cells say is noise
+    The cell's time is the pseudo-median over its clean steps, without outliers. A first fit over these then serves to
+    scale each step from its own composition to its cell's (full drafts, mean context), and pseudo-medians are taken
+    again. A cell in which some K has fewer than three steps is left out whole, so that K are always compared at equal
+    batch and context. Where that leaves too few cells, because the run was slow or the drafter found little, steps with
+    fewer of their drafts count too (``WIDTHS``). Last, they lose what neighbouring cells say is noise
     (``turbospec.profiling.surface``).
     Raises TooFewSamplesError, or ImpossibleFitError or InvalidProfileError of ``turbospec.control.latency``.
     """
@@ -153,6 +155,16 @@ def without_outliers(seconds: Sequence[float]) -> list[float]:
     return [value for value in seconds if value <= OUTLIER_FACTOR * quartile]
 
 
+def pseudo_median(values: Sequence[float]) -> float:
+    """The median of the means of all pairs, each value with itself as well (Hodges and Lehmann 1963); at least one.
+
+    As little moved by what is far off as a median almost, and of normal values it has a third less variance.
+    """
+    first, second = np.triu_indices(len(values))
+    found = np.array(values)
+    return float(np.median(found[first] + found[second])) / 2.0
+
+
 def _samples(records: Iterable[StepRecord]) -> list[StepSample]:
     """What the fit learns from: every timed step in which K was settled, full drafts or not."""
     return [
@@ -192,6 +204,7 @@ def _cells(
             nominal = fit.seconds(cell.sample())
             seconds = [sample.seconds * nominal / fit.seconds(sample) for sample in _samples(steps)]
         kept = without_outliers(seconds)
-        cells.append(replace(cell, seconds=median(kept), samples=len(kept)))
-        spreads.append((pstdev(kept) / median(kept), len(kept)))
+        middle = pseudo_median(kept)
+        cells.append(replace(cell, seconds=middle, samples=len(kept)))
+        spreads.append((pstdev(kept) / middle, len(kept)))
     return cells, spreads

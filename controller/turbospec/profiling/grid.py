@@ -12,6 +12,9 @@ exactly some blocks would lose its last one (128 tokens on CPU) each time it is 
 LONGEST_CONTEXT = 8192
 """Prompts beyond this cost more prefill time than a five-minute run has; the fit carries on from there."""
 CONTEXT_RATIO = 8
+CONTEXT_WEIGHT = 1 / 3
+"""Of doublings of context beside those of batch, where cells are spread: step times depart from the fit over the batch,
+with graph sizes and kernels, three times as fast (the ratio of ``surface.REACH``), and long prompts take time."""
 MOST_PREFILL_STEPS = 40
 """Full prefill steps that a wave may take before it decodes: on a GPU enough for the KV cache of large batches, which
 the fit would extrapolate six times over. What takes too long on the engine at hand, the sweep leaves out itself."""
@@ -78,7 +81,8 @@ def plan_sweep(limits: SweepLimits) -> tuple[CellPlan, ...]:
     cells = [
         CellPlan(batch, prompt, output) for batch in _batches(limits) for prompt, output in _contexts(limits, batch)
     ]
-    return tuple(cells[index] for index in farthest_first([(cell.batch, cell.prompt_tokens) for cell in cells]))
+    order = farthest_first([(cell.batch, cell.prompt_tokens) for cell in cells], (1.0, CONTEXT_WEIGHT))
+    return tuple(cells[index] for index in order)
 
 
 def plan_between(limits: SweepLimits) -> tuple[CellPlan, ...]:

@@ -1,7 +1,7 @@
 """Measures one cell of the sweep: a wave of equal requests decodes while K goes round its values in short blocks."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from turbospec.control.step import StepRecord
@@ -12,10 +12,16 @@ from turbospec.profiling.prompts import Corpus
 
 BLOCK_STEPS = 5
 """Usable steps of one K before the next. Short, so that the machine's drift falls on all K alike."""
+LATE_STEPS = 3
+"""Usable steps of a block that begins when the visit has taken its share of the time: as many as a cell must have."""
+REFERENCE_BLOCKS = 3
+"""Blocks' worth of steps of the smallest K in its turn: all others are compared with it, and its steps are shortest. Of
+n ratios to one reference each has its error: sqrt(n * T(K) / T(0)) times the steps are best for it, 2 to 6."""
 SETTLING_STEPS = 1
 """Steps left out after a change of K, beside those that still verify the drafts of the K before."""
-MOST_STEPS_PER_BLOCK = 4 * BLOCK_STEPS
-"""Pure-decode steps after which a block ends though the drafter has yielded too few full drafts."""
+MOST_TRIES = 4
+"""Pure-decode steps, for each that a block wants, after which it ends though the drafter has yielded too few full
+drafts."""
 FULL_WIDTH = 0.75
 """Share of ``batch * K`` drafts from which a step counts for its cell; the fit corrects it to full width."""
 MOST_FUTILE_WAVES = 4
@@ -50,22 +56,37 @@ def is_pure_decode(record: StepRecord, batch: int) -> bool:
     return record.interval_seconds is not None and record.prefill_tokens == 0 and record.decodes == batch
 
 
+def block_steps(draft_tokens: Sequence[int], *, late: bool = False) -> list[int]:
+    """Usable steps of each K in its turn."""
+    least, steps = min(draft_tokens), LATE_STEPS if late else BLOCK_STEPS
+    return [steps * (REFERENCE_BLOCKS if k == least else 1) for k in draft_tokens]
+
+
 @dataclass(slots=True)
-class _Block:
-    """Steps of one K seen so far, over as many waves as it takes."""
+class Block:
+    """The turn of one K in a cell: ``wanted`` usable steps, over as many waves as it takes."""
 
     batch: int
     draft_tokens: int
+    wanted: int
     clean: int = 0
     decodes: int = 0
 
     def add(self, record: StepRecord) -> None:
+        """Count a step of this turn in."""
         self.decodes += is_pure_decode(record, self.batch)
         self.clean += is_clean(record, self.batch, self.draft_tokens)
 
     def wants_more(self) -> bool:
         """Not once there are enough clean steps, nor where the drafter yields too little to ever get them."""
-        return self.clean < BLOCK_STEPS and self.decodes < MOST_STEPS_PER_BLOCK
+        return self.clean < self.wanted and self.decodes < MOST_TRIES * self.wanted
+
+
+def blocks(batch: int, draft_tokens: Sequence[int], turn: int, *, late: Callable[[], bool]) -> Iterator[Block]:
+    """Those of one round: K rises in rounds 0, 2... and falls in the others. ``late`` is asked as each one begins."""
+    order = range(len(draft_tokens))
+    for i in order if turn % 2 == 0 else reversed(order):
+        yield Block(batch, draft_tokens[i], block_steps(draft_tokens, late=late())[i])
 
 
 @dataclass(slots=True)
@@ -88,9 +109,9 @@ class Meter:
     ) -> list[StepRecord]:
         """Step records of ``rounds`` rounds over all K; of one round where the clock has passed ``slow`` by its end.
 
-        Nothing is begun after ``last``. K rises in one round and falls in the next, so that a growing context weighs on
-        all K alike. The records of settling steps are left out, those of prefill steps (for the fit) and of partly
-        filled drafts are not.
+        Blocks that begin after ``slow`` are shorter. Nothing is begun after ``last``. K rises in one round and falls in
+        the next, so that a growing context weighs on all K alike. The records of settling steps are left out, those of
+        prefill steps (for the fit) and of partly filled drafts are not.
         CellError where vLLM refuses the requests or is done with them before we have looked, EngineError where it hangs
         or is gone.
         """
@@ -116,26 +137,25 @@ class Meter:
         for turn in range(rounds):
             if turn and self.clock() >= slow:
                 break
-            for k in draft_tokens if turn % 2 == 0 else reversed(draft_tokens):
-                block = _Block(plan.batch, k)
+            for block in blocks(plan.batch, draft_tokens, turn, late=lambda: self.clock() >= slow):
                 while block.wants_more() and self.clock() < last:
-                    if wave.ended:
+                    if wave.ended and not self._unread:
                         # Where a wave was over before K could be changed, the next one begins with this K: a busy
                         # machine may take seconds to let us run.
-                        wave = self._wave(plan, k if futile else ramp, kept)
+                        wave = self._wave(plan, block.draft_tokens if futile else ramp, kept)
                     before = block.decodes
                     self._decode(block, wave, kept, last)
                     futile = 0 if block.decodes > before else futile + 1
                     if futile >= MOST_FUTILE_WAVES:
-                        raise CellError(f"{futile} times all requests had ended before K was {k}")
+                        raise CellError(f"{futile} times all requests had ended before K was {block.draft_tokens}")
 
-    def _decode(self, block: "_Block", wave: Wave, kept: list[StepRecord], last: float) -> None:
+    def _decode(self, block: Block, wave: Wave, kept: list[StepRecord], last: float) -> None:
         """Lets the wave decode at the block's K until the block has what it wants or the wave ends."""
         self.control.force(block.draft_tokens, self.max_num_seqs)
         settled, ended = 0, False
         while block.wants_more() and not ended and self.clock() < last:
             ended = wave.ended > 0  # asked before the records are: those of its last steps are among them then
-            missing = BLOCK_STEPS - block.clean + (0 if settled else SETTLING_STEPS + 1)
+            missing = block.wanted - block.clean + (0 if settled else SETTLING_STEPS + 1)
             for record in self._next_records(missing, wave):
                 if not record.decided_draft_tokens == record.interval_draft_tokens == block.draft_tokens:
                     continue

@@ -4,14 +4,14 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from statistics import fmean, median
+from statistics import fmean
 
 from turbospec.control.latency import LatencyModel
 from turbospec.control.step import StepRecord
 from turbospec.profiling.client import ControlClient
-from turbospec.profiling.evaluate import FEWEST_SAMPLES, without_outliers
+from turbospec.profiling.evaluate import FEWEST_SAMPLES, pseudo_median, without_outliers
 from turbospec.profiling.grid import CellPlan
-from turbospec.profiling.measure import BLOCK_STEPS, CellError, is_clean
+from turbospec.profiling.measure import SETTLING_STEPS, CellError, block_steps, is_clean
 from turbospec.profiling.progress import progress
 from turbospec.profiling.sweep import CellMeter
 from turbospec.wire.latency import MICRO
@@ -19,8 +19,8 @@ from turbospec.wire.plain_engine import PlainCell
 
 logger = logging.getLogger(__name__)
 
-ROUNDS = 4
-"""Blocks of five steps for each visit: with one K there is nothing to interleave."""
+ROUNDS = 1
+"""With one K there is nothing to interleave."""
 MOST_SHARE = 0.1
 """A cell that would take this share of the whole time, by the model of the speculating engine, is left out."""
 PLAIN = (0,)
@@ -67,7 +67,7 @@ class PlainSweep:
         return found
 
     def _cost(self, plan: CellPlan) -> float:
-        steps = ROUNDS * (BLOCK_STEPS + 1)
+        steps = ROUNDS * (sum(block_steps(PLAIN)) + SETTLING_STEPS)
         decoding = self.model.step_seconds(
             decodes=plan.batch, draft_tokens=0, kv_tokens=plan.batch * plan.prompt_tokens
         )
@@ -84,6 +84,6 @@ def plain_cell(plan: CellPlan, records: Sequence[StepRecord]) -> PlainCell | Non
     return PlainCell(
         batch=plan.batch,
         context_tokens=round(context),
-        microseconds=max(1, round(median(kept) * MICRO)),
+        microseconds=max(1, round(pseudo_median(kept) * MICRO)),
         samples=len(kept),
     )

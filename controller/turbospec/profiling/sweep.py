@@ -12,7 +12,7 @@ from turbospec.profiling.accuracy import Accuracy, held_out
 from turbospec.profiling.choose import most_worth
 from turbospec.profiling.evaluate import FEWEST_SAMPLES, TooFewSamplesError, survey
 from turbospec.profiling.grid import CellPlan
-from turbospec.profiling.measure import BLOCK_STEPS, SETTLING_STEPS, CellError, is_clean
+from turbospec.profiling.measure import SETTLING_STEPS, CellError, block_steps, is_clean
 from turbospec.profiling.progress import progress
 from turbospec.profiling.surface import Surface
 
@@ -165,7 +165,8 @@ class Sweep:
         left = self._deadline - self.clock()
         affordable = {plan: seconds for plan, seconds in costs.items() if seconds <= left or complete < FEWEST_CELLS}
         self._left_out = len(affordable) < len(costs)
-        return most_worth(surface, affordable, self.draft_tokens, ROUNDS_PER_VISIT * BLOCK_STEPS)
+        samples = [ROUNDS_PER_VISIT * steps for steps in block_steps(self.draft_tokens)]
+        return most_worth(surface, affordable, self.draft_tokens, samples)
 
     def _is_affordable(self, plan: CellPlan) -> bool:
         """Always where no context is shorter: each batch needs one. Long ones wait until prefill has a known cost."""
@@ -181,8 +182,8 @@ class Sweep:
         if plan in self._took:
             return max(self._took[plan], 1e-3)
         steps, _ = surface.predict(plan.batch, plan.prompt_tokens, self.draft_tokens)
-        decoding = ROUNDS_PER_VISIT * (BLOCK_STEPS + SETTLING_STEPS + 1) * float(steps.sum())
-        return self._prefill_seconds(plan) + decoding
+        turns = [wanted + SETTLING_STEPS + 1 for wanted in block_steps(self.draft_tokens)]
+        return self._prefill_seconds(plan) + ROUNDS_PER_VISIT * float(steps @ turns)
 
     def _report(self, plan: CellPlan) -> None:
         elapsed = self.clock() - self._started

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Self, TypeVar
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
@@ -153,12 +153,36 @@ class EngineFile(WireModel):
         return self
 
 
-class PhaseSpec(WireModel):
-    """A part of the workload: where requests come from, and what their text is like.
+class TextSpec(WireModel):
+    """What the text of requests is like.
 
     A list shorter than the draft goes on with its last value. ``acceptance`` is conditional, by position;
     ``draft_yield`` is the share of requests that get a draft token at the position, and may not rise.
     """
+
+    ONE_FOR_ALL: ClassVar[frozenset[str]] = frozenset({"acceptance", "draftYield", "draft_yield"})
+    """Lists for which one number may stand: the same at every position."""
+
+    acceptance: Annotated[list[Share], Field(min_length=1)]
+    acceptance_spread: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    draft_yield: Annotated[list[Share], Field(min_length=1)] = Field(default_factory=lambda: [1.0])
+
+    @model_validator(mode="before")
+    @classmethod
+    def _scalars(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping):
+            return data
+        return {k: [v] if k in cls.ONE_FOR_ALL and isinstance(v, int | float) else v for k, v in data.items()}
+
+    @model_validator(mode="after")
+    def _drafts_end(self) -> Self:
+        if any(a < b for a, b in pairwise(self.draft_yield)):
+            raise ValueError(f"draftYield may not rise with the position: {self.draft_yield}")
+        return self
+
+
+class PhaseSpec(TextSpec):
+    """A part of the workload: where requests come from, and what their text is like."""
 
     seconds: Positive | None = None
     clients: Annotated[int, Field(ge=0, le=100_000)] | None = None
@@ -168,18 +192,6 @@ class PhaseSpec(WireModel):
     prompt_tokens: Count | None = None
     output_tokens: Count | None = None
     length_spread: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    acceptance: Annotated[list[Share], Field(min_length=1)]
-    acceptance_spread: Annotated[float, Field(ge=0, le=0.5)] = 0.0
-    draft_yield: Annotated[list[Share], Field(min_length=1)] = Field(default_factory=lambda: [1.0])
-
-    @model_validator(mode="before")
-    @classmethod
-    def _scalars(cls, data: Any) -> Any:
-        """One number stands for the same at every position."""
-        if not isinstance(data, Mapping):
-            return data
-        numbers = {"acceptance", "draftYield", "draft_yield"}
-        return {k: [v] if k in numbers and isinstance(v, int | float) else v for k, v in data.items()}
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -194,8 +206,6 @@ class PhaseSpec(WireModel):
             raise ValueError("promptTokens and outputTokens come from the trace: leave them out")
         if self.speed is not None and self.trace is None:
             raise ValueError("speed goes with a trace")
-        if any(a < b for a, b in pairwise(self.draft_yield)):
-            raise ValueError(f"draftYield may not rise with the position: {self.draft_yield}")
         return self
 
 

@@ -7,14 +7,14 @@ from turbospec.control.latency import ImpossibleFitError, LatencyModel
 from turbospec.control.step import StepComposition, StepRecord
 from turbospec.profiling.evaluate import TooFewSamplesError, evaluate
 from turbospec.profiling.grid import CellPlan, SweepLimits, draft_lengths, plan_between, plan_sweep
-from turbospec.profiling.measure import BLOCK_STEPS, MOST_STEPS_PER_BLOCK, SETTLING_STEPS, is_clean, is_pure_decode
+from turbospec.profiling.measure import SETTLING_STEPS, Block, blocks
 from turbospec.profiling.sweep import Sweep
 from turbospec.simulation.engine import SimulatedEngine
 from turbospec.simulation.files import EngineFile, PhaseSpec
 from turbospec.simulation.text import TextBank
 from turbospec.simulation.workload import Request
 
-PROFILE_SECONDS = 50.0
+PROFILE_SECONDS = 56.0
 """Simulated time for the sweep, whose last cell may take a little longer: a minute in all covers the grid of a GPU."""
 SLOW_PROFILE_SECONDS = 600.0
 """For engines whose steps take seconds, where a minute is not enough for four cells."""
@@ -96,13 +96,13 @@ class SimulatedMeter:
         for turn in range(rounds):
             if turn and self.now >= slow:
                 break
-            for k in draft_tokens if turn % 2 == 0 else reversed(draft_tokens):
-                self._block(plan, k, min(draft_tokens), kept, last)
+            for block in blocks(plan.batch, draft_tokens, turn, late=lambda: self.now >= slow):
+                self._decode(plan, block, min(draft_tokens), kept, last)
         return kept
 
-    def _block(self, plan: CellPlan, k: int, ramp: int, kept: list[StepRecord], last: float) -> None:
-        clean = decodes = settled = 0
-        while clean < BLOCK_STEPS and decodes < MOST_STEPS_PER_BLOCK and self.now < last:
+    def _decode(self, plan: CellPlan, block: Block, ramp: int, kept: list[StepRecord], last: float) -> None:
+        settled, k = 0, block.draft_tokens
+        while block.wants_more() and self.now < last:
             if len(self._engine.batch) < plan.batch:
                 self._wave(plan, ramp, kept)
                 settled = 0
@@ -112,8 +112,7 @@ class SimulatedMeter:
             settled += 1
             if settled > SETTLING_STEPS:
                 kept.append(record)
-                decodes += is_pure_decode(record, plan.batch)
-                clean += is_clean(record, plan.batch, k)
+                block.add(record)
 
     def _wave(self, plan: CellPlan, k: int, kept: list[StepRecord]) -> None:
         """Drops the requests that are there and starts the cell's, until all of them decode."""

@@ -58,7 +58,7 @@ class StandInEngine:
             spec, texts.bank, seed, drafts_after_completion=options.drafts_after_completion
         )
         self.runtime = EngineRuntime(_Scheduler(self.simulated), facts)
-        self.runtime.ring = StepRing(RING_STEPS)
+        self.runtime.intake.ring = StepRing(RING_STEPS)
         self.counters = VllmCounters(spec.max_model_len, spec.max_draft_tokens)
         self.pace = Pace(options.speed, self._begin, self._complete)
         self.controller = DocumentController(

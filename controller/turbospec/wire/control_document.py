@@ -54,7 +54,7 @@ class ControlDocument(WireModel):
 
     version: Annotated[int, Field(ge=1)] = CONTROL_VERSION
     id: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]+$")]
-    epoch: Annotated[int, Field(ge=0)]
+    epoch: Annotated[int, Field(ge=0, lt=2**63)]
     mode: ControlMode
     allowed_draft_tokens: Annotated[list[DraftTokens], Field(min_length=1, max_length=65)]
     table: Annotated[list[TableRow], Field(max_length=1024)] | None = None

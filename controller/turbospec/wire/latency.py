@@ -12,6 +12,8 @@ PERMILLE = 1000
 MICRO = 1_000_000
 PICO = 1_000_000_000_000
 MAX_SAMPLES = 1_000_000
+MAX_PICOSECONDS = 600 * PICO
+"""No step takes longer than a cell may say; and a number without a bound is one that no float holds."""
 
 Count = Annotated[int, Field(ge=0, le=100_000_000)]
 
@@ -37,14 +39,20 @@ class LatencyFit(WireModel):
     where drafted are the draft tokens verified: K * decodes where every draft is full.
     """
 
-    per_step: Annotated[int, Field(ge=0, description="Picoseconds per engine step.")]
+    per_step: Annotated[int, Field(ge=0, le=MAX_PICOSECONDS, description="Picoseconds per engine step.")]
     per_batched_token: Annotated[
-        int, Field(ge=0, description="Picoseconds per decode, verified draft or prefill token.")
+        int, Field(ge=0, le=MAX_PICOSECONDS, description="Picoseconds per decode, verified draft or prefill token.")
     ]
-    per_kv_token: Annotated[int, Field(ge=0, description="Picoseconds per token of KV cache read.")]
-    per_drafting_step: Annotated[int, Field(ge=0, description="Picoseconds per step that drafts at all (K > 0).")]
-    per_draft_pass: Annotated[int, Field(ge=0, description="Picoseconds per drafting pass (K of them a step).")]
-    per_draft_token: Annotated[int, Field(ge=0, description="Picoseconds per drafted token, all requests together.")]
+    per_kv_token: Annotated[int, Field(ge=0, le=MAX_PICOSECONDS, description="Picoseconds per token of KV cache read.")]
+    per_drafting_step: Annotated[
+        int, Field(ge=0, le=MAX_PICOSECONDS, description="Picoseconds per step that drafts at all (K > 0).")
+    ]
+    per_draft_pass: Annotated[
+        int, Field(ge=0, le=MAX_PICOSECONDS, description="Picoseconds per drafting pass (K of them a step).")
+    ]
+    per_draft_token: Annotated[
+        int, Field(ge=0, le=MAX_PICOSECONDS, description="Picoseconds per drafted token, all requests together.")
+    ]
 
 
 class LatencyDocument(WireModel):

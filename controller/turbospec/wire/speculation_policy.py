@@ -197,6 +197,14 @@ class DecisionStatus(WireModel):
     ]
 
 
+class ScheduleRange(WireModel):
+    """K for a range of batches."""
+
+    from_batch: Annotated[int, Field(description="First batch of the range.")]
+    to_batch: Annotated[int, Field(description="Last batch of the range.")]
+    draft_tokens: Annotated[int, Field(description="K.")]
+
+
 class EngineStatus(WireModel):
     """One engine, as last observed."""
 
@@ -216,6 +224,18 @@ class EngineStatus(WireModel):
     reason: Annotated[str, Field(max_length=128, description="One word: why it is in this state.")]
     message: Annotated[str, Field(max_length=1024, description="What to know or do.")] = ""
     decision: Annotated[DecisionStatus | None, Field(description="Why the engine runs its K.")] = None
+    hardware: Annotated[str | None, Field(max_length=253, description="What it runs on.")] = None
+    tokens_per_second: Annotated[
+        int | None, Field(description="Tokens it delivered per second, over the last ten seconds or so.")
+    ] = None
+    schedule: Annotated[
+        list[ScheduleRange],
+        Field(
+            default_factory=list,
+            max_length=32,
+            description="K by batch as it would be decided now; the first 32 ranges.",
+        ),
+    ]
 
 
 class InjectionStop(WireModel):

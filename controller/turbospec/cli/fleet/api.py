@@ -2,18 +2,14 @@
 
 import contextlib
 import json
-from collections.abc import Callable, Mapping
-from typing import Any, Self, TypeVar
+from collections.abc import Mapping
+from typing import Any
 from urllib.parse import quote
 
-import click
-
 from turbospec.cli.errors import CommandError
-from turbospec.cli.kube import connected_client
 from turbospec.wire.crd import GROUP, POLICY, VERSION
 
 Raw = dict[str, Any]
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 REQUEST_SECONDS = 10.0
 PAGE_OBJECTS = 500
@@ -21,6 +17,7 @@ PAGE_OBJECTS = 500
 _REMEDIES: Mapping[int, str] = {
     401: "log in again, or choose another --context",
     403: "ask the cluster's administrator for that permission",
+    409: "it is there already: choose another --name, or change that one with kubectl edit",
 }
 
 
@@ -35,19 +32,16 @@ class DeniedError(CommandError):
 class Api:
     """One context of a kubeconfig. Every method raises CommandError where the API server does not do as asked."""
 
-    def __init__(self, client: Any, namespace: str) -> None:
+    def __init__(self, client: Any) -> None:
         self._client = client
-        self.namespace = namespace
-        """The context's namespace."""
-
-    @classmethod
-    def connect(cls, kubeconfig: str | None, context: str | None) -> Self:
-        """Configured as kubectl is: the file given, else KUBECONFIG, else ~/.kube/config."""
-        return cls(*connected_client(kubeconfig, context))
 
     def get(self, path: str, **query: str) -> Raw:
         """An object, or a page of a list."""
-        return self._request("GET", path, query, None, "application/json")
+        return self._parsed("GET", path, query, None, "application/json")
+
+    def text(self, path: str, **query: str) -> str:
+        """A log."""
+        return self._request("GET", path, query, None, "application/json").decode("utf-8", "replace")
 
     def list(self, path: str, **query: str) -> list[Raw]:
         """All objects of a list."""
@@ -63,13 +57,17 @@ class Api:
 
     def create(self, path: str, body: Raw) -> Raw:
         """Create an object, or ask for a review."""
-        return self._request("POST", path, {}, body, "application/json")
+        return self._parsed("POST", path, {}, body, "application/json")
 
     def merge(self, path: str, body: Raw) -> Raw:
         """Merge into an object: null removes a field."""
-        return self._request("PATCH", path, {}, body, "application/merge-patch+json")
+        return self._parsed("PATCH", path, {}, body, "application/merge-patch+json")
 
-    def _request(self, method: str, path: str, query: Mapping[str, str], body: Raw | None, content: str) -> Raw:
+    def _parsed(self, method: str, path: str, query: Mapping[str, str], body: Raw | None, content: str) -> Raw:
+        parsed: Raw = json.loads(self._request(method, path, query, body, content))
+        return parsed
+
+    def _request(self, method: str, path: str, query: Mapping[str, str], body: Raw | None, content: str) -> bytes:
         from urllib3.exceptions import HTTPError
 
         request = self._client.param_serialize(
@@ -83,15 +81,14 @@ class Api:
         act = f"{method.lower()} {path}"
         try:
             answer = self._client.call_api(*request, _request_timeout=REQUEST_SECONDS)
-            text = answer.read()
+            text: bytes = answer.read()
         except HTTPError as error:
             raise CommandError(
                 f"cannot {act}: the API server does not answer ({type(error).__name__}): check --context, network"
             ) from error
         if not 200 <= answer.status < 300:
             raise _refused(answer.status, _sentence(text), act)
-        parsed: Raw = json.loads(text)
-        return parsed
+        return text
 
 
 def policies_path(namespace: str | None, name: str | None = None) -> str:
@@ -116,14 +113,3 @@ def _sentence(body: bytes) -> str:
     with contextlib.suppress(ValueError, KeyError, TypeError):
         text = str(json.loads(text)["message"])
     return " ".join(text.split()).rstrip(".")
-
-
-def place_options(command: Command) -> Command:
-    """``--namespace``, ``--context`` and ``--kubeconfig``; the command gets them by these names."""
-    for option in (
-        click.option("--kubeconfig", type=click.Path(dir_okay=False), help="Default: as kubectl finds it."),
-        click.option("--context", help="Context of the kubeconfig."),
-        click.option("-n", "--namespace", help="Default: the context's."),
-    ):
-        command = option(command)
-    return command

@@ -6,12 +6,12 @@ from typing import Any
 
 from turbospec.cli.fleet.policies import condition
 from turbospec.wire.crd import CUSTOM_RESOURCES, GROUP, crd_manifest
+from turbospec_operator import names
 
 Raw = dict[str, Any]
 
 PROBLEM, NOTICE = "problem", "notice"
-INJECT_LABEL = f"{GROUP}/inject"
-INJECTED, NOT_INJECTED = f"{GROUP}/injected", f"{GROUP}/not-injected"
+
 DELIBERATE = frozenset({"Paused", "Advising"})
 """Reasons why a policy is not Ready that are its user's own choice."""
 
@@ -75,7 +75,7 @@ def workloads(deployments: Sequence[Raw]) -> Iterator[Finding]:
         name, namespace = each["metadata"]["name"], each["metadata"]["namespace"]
         wanted, ready = each["spec"].get("replicas", 1), (each.get("status") or {}).get("readyReplicas") or 0
         if wanted and not ready:
-            remedy = f"kubectl logs deployment/{name} -n {namespace}; kubectl describe pods -n {namespace}"
+            remedy = f"kubectl logs deployment/{name} -n {namespace} --all-pods; kubectl describe pods -n {namespace}"
             yield Finding(PROBLEM, f"{namespace}/{name}", f"none of its {wanted} pods is Ready", remedy)
         elif ready < wanted:
             remedy = f"kubectl get pods -n {namespace}"
@@ -92,7 +92,8 @@ def webhooks(configurations: Sequence[Raw]) -> Iterator[Finding]:
         hooks = configuration.get("webhooks") or ()
         if any(not (hook.get("clientConfig") or {}).get("caBundle") for hook in hooks):
             what = "no authority is published, so the API server does not trust the webhook and goes on without it"
-            yield Finding(PROBLEM, where, what, "kubectl logs deployment/turbospec-webhook -n turbospec-system")
+            remedy = "kubectl logs deployment/turbospec-webhook -n turbospec-system --all-pods"
+            yield Finding(PROBLEM, where, what, remedy)
         if any(hook.get("failurePolicy") != "Ignore" for hook in hooks):
             what = "failurePolicy is not Ignore: without the webhook no such pod could be created"
             yield Finding(PROBLEM, where, what, "helm upgrade puts it back")
@@ -124,11 +125,13 @@ def pods(found: Sequence[Raw]) -> Iterator[Finding]:
     """Pods that opted in by their own label and carry no runtime."""
     for pod in found:
         annotations = pod["metadata"].get("annotations") or {}
-        if INJECTED in annotations or f"{GROUP}/profiling-key" in (pod["metadata"].get("labels") or {}):
+        labels = pod["metadata"].get("labels") or {}
+        if names.ANNOTATION_INJECTED in annotations or names.LABEL_PROFILING_KEY in labels:
             continue
         where = f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
-        if NOT_INJECTED in annotations:
-            yield Finding(PROBLEM, where, "the webhook left it as it was", annotations[NOT_INJECTED])
+        if names.ANNOTATION_NOT_INJECTED in annotations:
+            reason = annotations[names.ANNOTATION_NOT_INJECTED]
+            yield Finding(PROBLEM, where, "the webhook left it as it was", reason)
         else:
             remedy = "create it anew: kubectl rollout restart of its workload"
             yield Finding(PROBLEM, where, "it asks for injection and was created without the webhook", remedy)

@@ -1,16 +1,20 @@
 """``turbospec diagnose``: what is misconfigured, and the remedy."""
 
 import dataclasses
+import datetime as dt
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
+from urllib.parse import quote
 
 import click
 
-from turbospec.cli.fleet import checks, policies
-from turbospec.cli.fleet.api import Api, DeniedError, MissingError, Raw, place_options
+from turbospec.cli.fleet import checks, events, policies
+from turbospec.cli.fleet.api import Api, DeniedError, MissingError, Raw
 from turbospec.cli.fleet.checks import Finding
-from turbospec.cli.fleet.output import output_option, show
+from turbospec.cli.fleet.output import show
+from turbospec.cli.options import EVERYWHERE, Place, output_option, place_options
 from turbospec.wire.crd import CUSTOM_RESOURCES
+from turbospec_operator import names
 
 WRONG = 3
 """Exit status where something is wrong; 1 says that it could not be found out."""
@@ -20,74 +24,116 @@ Found = TypeVar("Found")
 
 
 @click.command()
-@click.option("-A", "--all-namespaces", is_flag=True, help="Policies and pods of all namespaces.")
+@EVERYWHERE
 @place_options
-@output_option
+@output_option("table", "json", "yaml")
 @click.pass_context
-def diagnose(
-    click_context: click.Context,
-    *,
-    all_namespaces: bool,
-    namespace: str | None,
-    context: str | None,
-    kubeconfig: str | None,
-    output: str,
-) -> None:
+def diagnose(click_context: click.Context, *, everywhere: bool, place: Place, output: str) -> None:
     """Look for what is misconfigured, and say what to do.
 
     Exit status 0: nothing is wrong; 3: something is; 1: the cluster could not be asked.
     """
-    api = Api.connect(kubeconfig, context)
-    findings = list(_look(api, None if all_namespaces else namespace or api.namespace))
-    problems = sum(finding.severity == checks.PROBLEM for finding in findings)
-    show(output, {"findings": [dataclasses.asdict(each) for each in findings]}, _text(findings, problems))
+    found = findings(place.api, None if everywhere else place.namespace)
+    problems = sum(finding.severity == checks.PROBLEM for finding in found)
+    show(output, {"findings": [dataclasses.asdict(each) for each in found]}, _text(found, problems))
     click_context.exit(WRONG if problems else 0)
 
 
-def _text(findings: Sequence[Finding], problems: int) -> str:
-    if not findings:
+def _text(found: Sequence[Finding], problems: int) -> str:
+    if not found:
         return "Nothing is wrong."
-    lines = [f"{each.severity}: {each.where}: {each.what}\n    {each.remedy}" for each in findings]
-    return "\n".join([*lines, "", f"{problems} problem(s), {len(findings) - problems} notice(s)"])
+    lines = [f"{each.severity}: {each.where}: {each.what}\n    {each.remedy}" for each in found]
+    return "\n".join([*lines, "", f"{problems} problem(s), {len(found) - problems} notice(s)"])
 
 
-def _look(api: Api, namespace: str | None) -> Iterator[Finding]:
+def findings(api: Api, namespace: str | None) -> list[Finding]:
+    """All findings of a namespace, or (None) of all. Raises CommandError where the cluster cannot be asked."""
+    return list(_Look(api, namespace).findings())
+
+
+class _Look:
     """Every check; what the user may not see is a notice, and the others go on."""
-    denied: list[Finding] = []
 
-    def allowed(ask: Callable[[], list[Found]]) -> list[Found] | None:
+    def __init__(self, api: Api, namespace: str | None) -> None:
+        self._api = api
+        self._namespace = namespace
+        self._denied: list[Finding] = []
+
+    def findings(self) -> Iterator[Finding]:
+        """Of the installation, of the fleet, of events about both, and what was not looked at."""
+        deployments = self._allowed(lambda: self._api.list("/apis/apps/v1/deployments", labelSelector=OURS))
+        yield from self._installation(deployments)
+        governed = self._policies()
+        for policy in governed or ():
+            yield from checks.policy_conditions(policy)
+        if governed == []:
+            where = "any namespace" if self._namespace is None else f"namespace {self._namespace}"
+            remedy = "see: kubectl turbospec init --help, kubectl explain specpol.spec"
+            yield Finding(checks.NOTICE, "policies", f"no SpeculationPolicy in {where}", remedy)
+        asking = f"{names.LABEL_INJECT}=true"
+        pods = self._allowed(lambda: self._api.list(_path("pods", self._namespace), labelSelector=asking)) or []
+        yield from checks.pods(pods)
+        yield from self._events(deployments or (), governed or (), pods)
+        yield from self._denied
+
+    def _allowed(self, ask: Callable[[], list[Found]]) -> list[Found] | None:
         try:
             return ask()
         except DeniedError as error:
-            denied.append(Finding(checks.NOTICE, "your permissions", error.message, "so it was not looked at"))
+            self._denied.append(Finding(checks.NOTICE, "your permissions", error.message, "so it was not looked at"))
             return None
 
-    crds = allowed(lambda: [_definition(api, resource.name) for resource in CUSTOM_RESOURCES])
-    if crds is not None:
-        yield from checks.definitions(dict(zip((each.name for each in CUSTOM_RESOURCES), crds, strict=True)))
-    deployments = allowed(lambda: api.list("/apis/apps/v1/deployments", labelSelector=OURS))
-    if deployments is not None:
-        yield from checks.workloads(deployments)
-    hooks = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
-    configurations = allowed(lambda: api.list(hooks, labelSelector=OURS))
-    if configurations is not None:
-        yield from checks.webhooks(configurations)
-    for deployment in deployments or ():
-        yield from _permissions(api, deployment, namespace, allowed)
-    try:
-        found = allowed(lambda: policies.found(api, namespace))
-    except MissingError:
-        found = None  # said above
-    if found == []:
-        where = "any namespace" if namespace is None else f"namespace {namespace}"
-        yield Finding(
-            checks.NOTICE, "policies", f"no SpeculationPolicy in {where}", "see: kubectl explain specpol.spec"
-        )
-    for policy in found or ():
-        yield from checks.policy_conditions(policy)
-    path = f"/api/v1/namespaces/{namespace}/pods" if namespace else "/api/v1/pods"
-    yield from checks.pods(allowed(lambda: api.list(path, labelSelector=f"{checks.INJECT_LABEL}=true")) or ())
-    yield from denied
+    def _installation(self, deployments: Sequence[Raw] | None) -> Iterator[Finding]:
+        api = self._api
+        crds = self._allowed(lambda: [_definition(api, resource.name) for resource in CUSTOM_RESOURCES])
+        if crds is not None:
+            yield from checks.definitions(dict(zip((each.name for each in CUSTOM_RESOURCES), crds, strict=True)))
+        if deployments is not None:
+            yield from checks.workloads(deployments)
+        hooks = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
+        configurations = self._allowed(lambda: api.list(hooks, labelSelector=OURS))
+        if configurations is not None:
+            yield from checks.webhooks(configurations)
+        for deployment in deployments or ():
+            yield from self._permissions(deployment)
+
+    def _policies(self) -> list[Raw] | None:
+        try:
+            return self._allowed(lambda: policies.found(self._api, self._namespace))
+        except MissingError:
+            return None  # that the definition is missing was said
+
+    def _events(self, deployments: Sequence[Raw], governed: Sequence[Raw], pods: Sequence[Raw]) -> Iterator[Finding]:
+        """Warnings where policies are, and where TurboSpec itself is."""
+        homes = {each["metadata"]["namespace"] for each in deployments} if self._namespace else set()
+        paths = [_path("events", where) for where in (self._namespace, *sorted(homes - {self._namespace}))]
+        found = [
+            event
+            for path in paths
+            for event in self._allowed(lambda path=path: self._api.list(path, fieldSelector="type=Warning")) or ()  # type: ignore[misc]
+        ]
+        ours = {str(engine["pod"]) for policy in governed for engine in policies.engines(policy)}
+        ours |= {str(pod["metadata"]["name"]) for pod in pods}
+        said = {str(each.get("reason")) for policy in governed for each in policies.conditions(policy)}
+        yield from events.warnings(found, ours, said, dt.datetime.now(dt.UTC))
+
+    def _permissions(self, deployment: Raw) -> Iterator[Finding]:
+        """What the operator's account may do where policies are; only administrators may ask."""
+        labels = deployment["metadata"].get("labels") or {}
+        if labels.get("app.kubernetes.io/component") != "operator":
+            return
+        home = deployment["metadata"]["namespace"]
+        name = deployment["spec"]["template"]["spec"].get("serviceAccountName", "default")
+        account = f"system:serviceaccount:{home}:{name}"
+        watched = self._namespace or _watched(deployment)
+        answers = self._allowed(lambda: [_review(self._api, account, need, watched) for need in checks.NEEDS])
+        for need, answer in zip(checks.NEEDS, answers or (), strict=False):
+            granted = bool((answer.get("status") or {}).get("allowed"))
+            yield from checks.permission(account, need, allowed=granted)
+
+
+def _path(plural: str, namespace: str | None) -> str:
+    return f"/api/v1/namespaces/{quote(namespace)}/{plural}" if namespace else f"/api/v1/{plural}"
 
 
 def _definition(api: Api, name: str) -> Raw | None:
@@ -95,26 +141,6 @@ def _definition(api: Api, name: str) -> Raw | None:
         return api.get(f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{name}")
     except MissingError:
         return None
-
-
-def _permissions(
-    api: Api, deployment: Raw, namespace: str | None, allowed: Callable[[Callable[[], list[Raw]]], list[Raw] | None]
-) -> Iterator[Finding]:
-    """What the operator's account may do where policies are; only administrators may ask."""
-    labels = deployment["metadata"].get("labels") or {}
-    if labels.get("app.kubernetes.io/component") != "operator":
-        return
-    home = deployment["metadata"]["namespace"]
-    name = deployment["spec"]["template"]["spec"].get("serviceAccountName", "default")
-    account = f"system:serviceaccount:{home}:{name}"
-    watched = namespace or _watched(deployment)
-
-    def ask() -> list[Raw]:
-        return [_review(api, account, need, watched) for need in checks.NEEDS]
-
-    for need, answer in zip(checks.NEEDS, allowed(ask) or (), strict=False):
-        granted = bool((answer.get("status") or {}).get("allowed"))
-        yield from checks.permission(account, need, allowed=granted)
 
 
 def _watched(deployment: Raw) -> str | None:

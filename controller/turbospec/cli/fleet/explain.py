@@ -1,14 +1,13 @@
 """``turbospec explain``: why an engine runs its K, in its own words, as the operator publishes them."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import click
 
-from turbospec.cli.errors import CommandError
 from turbospec.cli.fleet import policies
-from turbospec.cli.fleet.api import Api, MissingError, Raw, place_options
-from turbospec.cli.fleet.output import output_option, show, table
+from turbospec.cli.fleet.api import Raw
+from turbospec.cli.fleet.output import show, table
+from turbospec.cli.options import Place, output_option, place_options
 from turbospec.control.draft_length import Bounding, Reason
 
 REASONS: dict[str, str] = {
@@ -35,43 +34,15 @@ BOUNDS: dict[str, str] = {
 @click.command()
 @click.argument("name", metavar="POD|POLICY")
 @place_options
-@output_option
-def explain(name: str, *, namespace: str | None, context: str | None, kubeconfig: str | None, output: str) -> None:
+@output_option("table", "json", "yaml")
+def explain(name: str, *, place: Place, output: str) -> None:
     """Why this K: the predicted goodput of each, and what bound it.
 
     POD|POLICY is the name of either; pod/NAME and policy/NAME say which. Figures are those of the policy's status,
     which the operator brings up to date every ten seconds.
     """
-    api = Api.connect(kubeconfig, context)
-    where = namespace or api.namespace
-    found = _engines(api, where, name)
+    found = policies.named_engines(place.api, place.namespace, name)
     show(output, {"engines": [_facts(*each) for each in found]}, "\n\n".join(_text(*each) for each in found))
-
-
-def _engines(api: Api, namespace: str, name: str) -> Sequence[tuple[Raw, Raw]]:
-    """(policy, engine) for every engine that is meant. Raises CommandError where there is none."""
-    kind, _, rest = name.rpartition("/")
-    if kind not in ("", "pod", "po", "policy", "specpol", "speculationpolicy"):
-        raise CommandError(f"{kind} is neither pod nor policy: write pod/{rest} or policy/{rest}")
-    if kind not in ("pod", "po"):
-        try:
-            (policy,) = policies.found(api, namespace, rest)
-        except MissingError:
-            if kind:
-                raise
-        else:
-            rows = [(policy, engine) for engine in policies.engines(policy)]
-            if rows:
-                return rows
-            said = policies.condition(policy, "Ready").get("message") or "the operator has not looked at it yet"
-            raise CommandError(f"policy {rest} governs no engine: {said}")
-    for policy in policies.found(api, namespace):
-        for engine in policies.engines(policy):
-            if engine["pod"] == rest:
-                return [(policy, engine)]
-    raise CommandError(
-        f"no policy's status in namespace {namespace} names {rest}; see: kubectl turbospec status -n {namespace}"
-    )
 
 
 def _facts(policy: Raw, engine: Raw) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 import click
 
-from turbospec.cli.fleet.api import Api, place_options, policies_path
+from turbospec.cli.fleet.api import policies_path
+from turbospec.cli.options import Place, place_options
 
 ANNOTATION = "turbospec.io/mode-before-pause"
 
@@ -10,30 +11,28 @@ ANNOTATION = "turbospec.io/mode-before-pause"
 @click.command()
 @click.argument("policy")
 @place_options
-def pause(policy: str, *, namespace: str | None, context: str | None, kubeconfig: str | None) -> None:
+def pause(policy: str, *, place: Place) -> None:
     """Push nothing to the engines of POLICY any more; they keep what they have."""
-    api = Api.connect(kubeconfig, context)
-    path = policies_path(namespace or api.namespace, policy)
-    mode = (api.get(path).get("spec") or {}).get("mode", "Enforce")
+    path = policies_path(place.namespace, policy)
+    mode = (place.api.get(path).get("spec") or {}).get("mode", "Enforce")
     if mode == "Paused":
         click.echo(f"policy {policy} is paused already")
         return
-    api.merge(path, {"metadata": {"annotations": {ANNOTATION: mode}}, "spec": {"mode": "Paused"}})
+    place.api.merge(path, {"metadata": {"annotations": {ANNOTATION: mode}}, "spec": {"mode": "Paused"}})
     click.echo(f"policy {policy} is paused; its engines keep what they have. Go on: turbospec resume {policy}")
 
 
 @click.command()
 @click.argument("policy")
 @place_options
-def resume(policy: str, *, namespace: str | None, context: str | None, kubeconfig: str | None) -> None:
+def resume(policy: str, *, place: Place) -> None:
     """Give POLICY the mode that it had before it was paused."""
-    api = Api.connect(kubeconfig, context)
-    path = policies_path(namespace or api.namespace, policy)
-    raw = api.get(path)
+    path = policies_path(place.namespace, policy)
+    raw = place.api.get(path)
     mode = (raw.get("spec") or {}).get("mode", "Enforce")
     if mode != "Paused":
         click.echo(f"policy {policy} is not paused: its mode is {mode}")
         return
     before = (raw["metadata"].get("annotations") or {}).get(ANNOTATION, "Enforce")
-    api.merge(path, {"metadata": {"annotations": {ANNOTATION: None}}, "spec": {"mode": before}})
+    place.api.merge(path, {"metadata": {"annotations": {ANNOTATION: None}}, "spec": {"mode": before}})
     click.echo(f"policy {policy} goes on: its mode is {before}")

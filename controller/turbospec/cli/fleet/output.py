@@ -1,21 +1,12 @@
 """What commands print: columns for people, JSON and YAML for programs."""
 
 import json
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Sequence
 
 import click
 
-Command = TypeVar("Command", bound=Callable[..., Any])
-
 GAP = "   "
 UNKNOWN = "-"
-
-
-def output_option(command: Command) -> Command:
-    """``-o table|json|yaml``, handed on as ``output``."""
-    kinds = click.Choice(["table", "json", "yaml"])
-    return click.option("-o", "--output", type=kinds, default="table", show_default=True)(command)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from turbospec.cli.fleet.api import Api, Raw, policies_path
+from turbospec.cli.errors import CommandError
+from turbospec.cli.fleet.api import Api, MissingError, Raw, policies_path
 
 ENGINE_FIELDS = (
     "pod",
@@ -13,6 +14,8 @@ ENGINE_FIELDS = (
     "batch",
     "acceptancePercent",
     "profile",
+    "hardware",
+    "tokensPerSecond",
     "reason",
     "message",
 )
@@ -20,8 +23,12 @@ ENGINE_FIELDS = (
 
 def condition(policy: Raw, kind: str) -> Raw:
     """One condition of a policy; empty where there is none."""
-    found = ((policy.get("status") or {}).get("conditions")) or ()
-    return next((each for each in found if each.get("type") == kind), {})
+    return next((each for each in conditions(policy) if each.get("type") == kind), {})
+
+
+def conditions(policy: Raw) -> Sequence[Raw]:
+    """The conditions in a policy's status."""
+    return (policy.get("status") or {}).get("conditions") or ()
 
 
 def engines(policy: Raw) -> Sequence[Raw]:
@@ -53,3 +60,29 @@ def found(api: Api, namespace: str | None, name: str | None = None) -> list[Raw]
         return [api.get(policies_path(namespace, name))]
     listed = api.list(policies_path(namespace))
     return sorted(listed, key=lambda each: (each["metadata"]["namespace"], each["metadata"]["name"]))
+
+
+def named_engines(api: Api, namespace: str, name: str) -> Sequence[tuple[Raw, Raw]]:
+    """(policy, engine) for every engine that NAME, pod/NAME or policy/NAME means; CommandError where there is none."""
+    kind, _, rest = name.rpartition("/")
+    if kind not in ("", "pod", "po", "policy", "specpol", "speculationpolicy"):
+        raise CommandError(f"{kind} is neither pod nor policy: write pod/{rest} or policy/{rest}")
+    if kind not in ("pod", "po"):
+        try:
+            (policy,) = found(api, namespace, rest)
+        except MissingError:
+            if kind:
+                raise
+        else:
+            rows = [(policy, engine) for engine in engines(policy)]
+            if rows:
+                return rows
+            said = condition(policy, "Ready").get("message") or "the operator has not looked at it yet"
+            raise CommandError(f"policy {rest} governs no engine: {said}")
+    for policy in found(api, namespace):
+        for engine in engines(policy):
+            if engine["pod"] == rest:
+                return [(policy, engine)]
+    raise CommandError(
+        f"no policy's status in namespace {namespace} names {rest}; see: kubectl turbospec status -n {namespace}"
+    )

@@ -6,8 +6,8 @@ from typing import Any
 import click
 
 from turbospec.cli.fleet import policies
-from turbospec.cli.fleet.api import Api, place_options
-from turbospec.cli.fleet.output import output_option, show, table
+from turbospec.cli.fleet.output import show, table
+from turbospec.cli.options import EVERYWHERE, Place, output_option, place_options
 
 POLICY_COLUMNS = ("NAMESPACE", "POLICY", "MODE", "PODS", "CONTROLLED", "K", "PROFILE", "READY", "REASON")
 ENGINE_COLUMNS = ("POD", "NODE", "K", "BATCH", "ACCEPTANCE", "PROFILE", "CONTROLLED", "REASON")
@@ -15,24 +15,15 @@ ENGINE_COLUMNS = ("POD", "NODE", "K", "BATCH", "ACCEPTANCE", "PROFILE", "CONTROL
 
 @click.command()
 @click.argument("policy", required=False)
-@click.option("-A", "--all-namespaces", is_flag=True, help="Policies of all namespaces.")
+@EVERYWHERE
 @place_options
-@output_option
-def status(
-    policy: str | None,
-    *,
-    all_namespaces: bool,
-    namespace: str | None,
-    context: str | None,
-    kubeconfig: str | None,
-    output: str,
-) -> None:
+@output_option("table", "json", "yaml")
+def status(policy: str | None, *, everywhere: bool, place: Place, output: str) -> None:
     """Policies, and the engines of POLICY: K, batch, acceptance, and what is wrong."""
-    if policy and all_namespaces:
+    if policy and everywhere:
         raise click.UsageError("name a POLICY, or ask for --all-namespaces")
-    api = Api.connect(kubeconfig, context)
-    where = None if all_namespaces else namespace or api.namespace
-    found = [policies.summary(raw) for raw in policies.found(api, where, policy)]
+    where = None if everywhere else place.namespace
+    found = [policies.summary(raw) for raw in policies.found(place.api, where, policy)]
     show(output, {"policies": found}, _text(found, where, with_engines=policy is not None))
 
 

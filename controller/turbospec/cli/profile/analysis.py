@@ -7,10 +7,11 @@ from typing import Any
 import click
 
 from turbospec.cli.errors import CommandError
+from turbospec.cli.options import Place, output_option, place_options
 from turbospec.cli.profile import compare, tables
 from turbospec.cli.profile.console import console
 from turbospec.cli.profile.files import Profile, rendered
-from turbospec.cli.profile.options import Place, acceptances, output_option, place_options
+from turbospec.cli.profile.options import acceptances, called
 from turbospec.wire.latency import from_model
 from turbospec.wire.plain_engine import PlainEngine
 
@@ -21,12 +22,12 @@ from turbospec.wire.plain_engine import PlainEngine
 @click.option("--acceptance", default="0.5,0.7,0.9", show_default=True, callback=acceptances, help="For best K.")
 @place_options
 @output_option("table", "yaml", "json")
-def diff(place: Place, first: str, second: str, *, acceptance: tuple[float, ...], form: str) -> None:
+def diff(place: Place, first: str, second: str, *, acceptance: tuple[float, ...], output: str) -> None:
     """How two profiles differ: step times by cell, T(K)/T(0), and the K that either would choose."""
-    one, two = place.profile(first), place.profile(second)
+    one, two = called(place, first), called(place, second)
     found = compare.compare(one.model, two.model, acceptance)
-    if form != "table":
-        click.echo(rendered(_difference_document(found), form), nl=False)
+    if output != "table":
+        click.echo(rendered(_difference_document(found), output), nl=False)
         return
     out = console()
     for line in _identity_differences(one, two):
@@ -49,17 +50,17 @@ def diff(place: Place, first: str, second: str, *, acceptance: tuple[float, ...]
 @click.argument("name", metavar="PROFILE")
 @place_options
 @output_option("table", "yaml", "json")
-def fit(place: Place, name: str, *, form: str) -> None:
+def fit(place: Place, name: str, *, output: str) -> None:
     """Fit PROFILE's cells anew: errors, and coefficients ready for spec.fit (-o yaml)."""
-    found = place.profile(name)
+    found = called(place, name)
     made = compare.refit(found.model)
-    if form != "table":
+    if output != "table":
         coefficients = from_model(replace(found.model, fit=made.coefficients)).fit.model_dump(by_alias=True)
         errors = {
             "medianErrorPermille": round(1000 * made.median_error),
             "holdOutErrorPermille": None if made.hold_out is None else round(1000 * made.hold_out),
         }
-        click.echo(rendered({"fit": coefficients, **errors}, form), nl=False)
+        click.echo(rendered({"fit": coefficients, **errors}, output), nl=False)
         return
     stored = found.spec.hold_out_error_permille
     unseen = "not known" if made.hold_out is None else f"{made.hold_out:.1%}"
@@ -92,7 +93,7 @@ def plot(
     # matplotlib takes half a second to import: only who wants a picture waits for it.
     from turbospec.cli.profile.plot import plot as draw
 
-    found = place.profile(name)
+    found = called(place, name)
     target = path or Path(f"{found.name}.png")
     try:
         draw(found, target, acceptance=acceptance[0], context_tokens=context_tokens)

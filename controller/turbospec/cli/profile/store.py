@@ -8,6 +8,7 @@ from statistics import median
 import click
 
 from turbospec.cli.errors import CommandError
+from turbospec.cli.options import EVERYWHERE, Place, output_option, place_options
 from turbospec.cli.profile import tables
 from turbospec.cli.profile.compare import beside_plain
 from turbospec.cli.profile.console import console
@@ -21,7 +22,7 @@ from turbospec.cli.profile.files import (
     rendered,
     write_text,
 )
-from turbospec.cli.profile.options import ALL, Place, output_option, place_options
+from turbospec.cli.profile.options import called
 from turbospec.wire.crd import CLUSTER_PROFILE, PROFILE
 
 DRY_RUN = click.option("--dry-run", is_flag=True, help="Have the API server check it, and write nothing.")
@@ -30,9 +31,9 @@ REPLACE = click.option("--replace", "replaces", is_flag=True, help="Put it in th
 
 @click.command("list")
 @place_options
-@ALL
+@EVERYWHERE
 @output_option("table", "yaml", "json")
-def list_profiles(place: Place, *, everywhere: bool, form: str) -> None:
+def list_profiles(place: Place, *, everywhere: bool, output: str) -> None:
     """Profiles of the namespace and the cluster, and whether they can be used."""
     found = place.kube.profiles(None if everywhere else place.namespace)
     try:
@@ -40,9 +41,9 @@ def list_profiles(place: Place, *, everywhere: bool, form: str) -> None:
     except CommandError as error:
         # Who may see one namespace only is told, and still gets what is there.
         click.echo(f"Warning: {error.message}", err=True)
-    if form != "table":
+    if output != "table":
         items = [{key: value for key, value in each.items() if key != "status"} for each in found]
-        click.echo(rendered({"apiVersion": "v1", "kind": "List", "items": items}, form), nl=False)
+        click.echo(rendered({"apiVersion": "v1", "kind": "List", "items": items}, output), nl=False)
     elif not found:
         click.echo("No profiles found.", err=True)
     else:
@@ -56,9 +57,9 @@ def list_profiles(place: Place, *, everywhere: bool, form: str) -> None:
 )
 @place_options
 @output_option("yaml", "json")
-def export(place: Place, name: str, *, path: Path | None, form: str) -> None:
+def export(place: Place, name: str, *, path: Path | None, output: str) -> None:
     """PROFILE as a file that another cluster can take: its measurements and where they come from, nothing else."""
-    text = rendered(manifest(place.profile(name)), form)
+    text = rendered(manifest(called(place, name)), output)
     if path is None:
         click.echo(text, nl=False)
     else:

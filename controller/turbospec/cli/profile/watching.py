@@ -6,25 +6,25 @@ from collections.abc import Iterator
 import click
 from rich.live import Live
 
+from turbospec.cli.options import EVERYWHERE, Place, output_option, place_options
 from turbospec.cli.profile import progress, tables
 from turbospec.cli.profile.console import console
 from turbospec.cli.profile.files import rendered
-from turbospec.cli.profile.options import ALL, Place, output_option, place_options
 
 POLL_SECONDS = 2.0
 
 
 @click.command()
-@ALL
+@EVERYWHERE
 @click.option("--once", is_flag=True, help="Print how things stand now, and end.")
 @place_options
 @output_option("table", "json", "yaml")
-def watch(place: Place, *, everywhere: bool, once: bool, form: str) -> None:
+def watch(place: Place, *, everywhere: bool, once: bool, output: str) -> None:
     """Percent and remaining time of running profiling Jobs, until all have ended. Exit status 1 where one failed."""
     where = None if everywhere else place.namespace
-    if form != "table":
+    if output != "table":
         found = progress.observe(place.kube, where)
-        click.echo(rendered([each.as_json() for each in found], form), nl=False)
+        click.echo(rendered([each.as_json() for each in found], output), nl=False)
     elif once:
         found = progress.observe(place.kube, where)
         if found:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -15,7 +15,7 @@ from turbospec.simulation.files import (
     PhaseSpec,
     Positive,
     ScenarioError,
-    Share,
+    TextSpec,
     load,
     parse,
     read_yaml,
@@ -39,6 +39,8 @@ class MetricName(StrEnum):
     """Tokens still to generate per replica; beside it tokens still to prefill, at one full step of them."""
     OFFERED_LOAD_RATIO = "offeredLoadRatio"
     """turbospec_offered_load_ratio."""
+    EXPECTED_PODS = "expectedPods"
+    """turbospec_expected_demand_tokens_per_second over turbospec_pod_capacity_tokens_per_second."""
 
 
 class StartupSpec(WireModel):
@@ -140,12 +142,14 @@ class AutoscalerSpec(WireModel):
         )
 
 
-class LoadSpec(WireModel):
+class LoadSpec(TextSpec):
     """A part of the day: arrivals, and what their text is like (as in WORKLOAD.yaml).
 
     ``requests_per_second``: rates at evenly spaced moments from the part's first second to its last, straight lines
     between them. Or a ``trace``, each of its requests ``copies`` times, moved by up to half a minute.
     """
+
+    ONE_FOR_ALL: ClassVar[frozenset[str]] = TextSpec.ONE_FOR_ALL | {"requestsPerSecond"}
 
     seconds: Positive | None = None
     requests_per_second: Annotated[list[NotNegative] | None, Field(min_length=1)] = None
@@ -155,18 +159,6 @@ class LoadSpec(WireModel):
     trace: str | None = None
     speed: Positive | None = None
     copies: Annotated[int, Field(ge=1, le=1000)] | None = None
-    acceptance: Annotated[list[Share], Field(min_length=1)]
-    acceptance_spread: Annotated[float, Field(ge=0, le=0.5)] = 0.0
-    draft_yield: Annotated[list[Share], Field(min_length=1)] = Field(default_factory=lambda: [1.0])
-
-    @model_validator(mode="before")
-    @classmethod
-    def _scalars(cls, data: Any) -> Any:
-        """One number stands for the same at every position, or at every moment."""
-        if not isinstance(data, Mapping):
-            return data
-        lists = {"acceptance", "draftYield", "requestsPerSecond"}
-        return {k: [v] if k in lists and isinstance(v, int | float) else v for k, v in data.items()}
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:

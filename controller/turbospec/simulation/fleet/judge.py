@@ -14,6 +14,7 @@ DEFAULT_TARGETS = {
     MetricName.KV_CACHE_USAGE: 0.3,
     MetricName.TOKEN_BACKLOG: 4000.0,
     MetricName.OFFERED_LOAD_RATIO: 0.7,
+    MetricName.EXPECTED_PODS: 0.9,
 }
 """Where tuning begins for metrics that the scenario names no target of."""
 ORACLE_TARGET = 0.7

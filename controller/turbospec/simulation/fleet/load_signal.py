@@ -7,7 +7,7 @@ import numpy as np
 from turbospec.control.acceptance import PositionEstimate
 from turbospec.control.latency import LatencyModel
 from turbospec.control.objective import Objective
-from turbospec.fleet.capacity import Attainable, Capability, attainable, load_signal
+from turbospec.fleet.capacity import Attainable, Capability, LoadSignal, attainable, load_signal
 from turbospec.fleet.demand import DemandMemory, RequestCounts, demand, lengths, observe
 from turbospec.simulation.files import EngineFile
 from turbospec.simulation.fleet.arrivals import Texts
@@ -38,16 +38,29 @@ class LoadRatio:
         self._memory = DemandMemory()
         self._waiting = 0.0
         self._ready = 0
+        self._start_seconds = 0.0
         self._known: tuple[tuple[float, ...], Attainable | None] | None = None
 
-    def observe(self, happened: RequestCounts, seconds: float, *, waiting: float, ready: int) -> None:
-        """What all engines counted within this time; how many requests wait, and how many pods are Ready now."""
+    def observe(
+        self, happened: RequestCounts, seconds: float, *, waiting: float, ready: int, start_seconds: float
+    ) -> None:
+        """What all engines counted within this time; how many requests wait, how many pods are Ready now, and how long
+        it takes until one is."""
         self._memory = observe(self._memory, happened, seconds)
-        self._waiting, self._ready = waiting, ready
+        self._waiting, self._ready, self._start_seconds = waiting, ready, start_seconds
 
     def value(self) -> float | None:
         """The ratio; None while rates, lengths or acceptance are not known, and without a ready pod."""
-        offered, size = demand(self._memory, self._waiting), lengths(self._memory)
+        found = self._signal()
+        return None if found is None else found.ratio
+
+    def expected_pods(self) -> float | None:
+        """Pods at full load when one that is asked for now would be Ready; None where the ratio is."""
+        found = self._signal()
+        return None if found is None else found.expected_tokens_per_second / found.pod_capacity_tokens_per_second
+
+    def _signal(self) -> LoadSignal | None:
+        offered, size = demand(self._memory, self._waiting, self._start_seconds), lengths(self._memory)
         if offered is None or size is None or not self._ready:
             return None
         estimates = self._estimates()
@@ -68,8 +81,7 @@ class LoadRatio:
             )
             self._known = (place, attainable(engine, size))
         rates = self._known[1]
-        found = None if rates is None else load_signal(offered, size, [rates] * self._ready)
-        return None if found is None else found.ratio
+        return None if rates is None else load_signal(offered, size, [rates] * self._ready)
 
 
 def of_text(texts: Texts, part: int) -> tuple[PositionEstimate, ...]:

@@ -74,6 +74,8 @@ class LoopBrain:
         """What the loop decides for the batch at hand."""
         if self._started is None:
             self._started = load.now
+            # A table that was replaced before the pod was Ready was never in force.
+            self._table = self.loop.table()
         composition = StepComposition(load.decodes, 0, load.kv_tokens, load.waiting)
         young = load.now - self._started < YOUNG_SECONDS
         decided = [self.loop.draft_tokens(composition) for _ in range(load.steps if young else 1)]

@@ -31,10 +31,14 @@ class Backlog:
 
 
 class Signal(Protocol):
-    """A metric of the whole fleet that is worked out by somebody else; None while it is not known."""
+    """The load of the whole fleet, worked out by somebody else; None while it is not known."""
 
     def value(self) -> float | None:
-        """Its value now."""
+        """Over what the ready pods can do now."""
+        ...
+
+    def expected_pods(self) -> float | None:
+        """In pods at full load, when one that is asked for now would be Ready."""
         ...
 
 
@@ -85,3 +89,6 @@ class Telemetry:
                 )
             case MetricName.OFFERED_LOAD_RATIO:
                 return (Reading(Form.VALUE, target, None if self.signal is None else self.signal.value()),)
+            case MetricName.EXPECTED_PODS:
+                wanted = None if self.signal is None else self.signal.expected_pods()
+                return (Reading(Form.AVERAGE_VALUE, target, wanted),)

@@ -224,7 +224,8 @@ class FleetSimulation:
             now.finished - before.finished,
             now.output_tokens - before.output_tokens,
         )
-        signal.observe(happened, ROUND_SECONDS, waiting=float(waiting), ready=replicas)
+        starts = self.scenario.spec.startup.seconds
+        signal.observe(happened, ROUND_SECONDS, waiting=float(waiting), ready=replicas, start_seconds=starts)
 
     def _ready_now(self) -> int:
         return sum(pod.terminated is None and pod.slot in self.serving.replicas for pod in self.pods)
