@@ -45,6 +45,10 @@ bench-control: setup ## Judge the engine loop in the simulator, six lines agains
 bench-fleet: setup ## Judge fleets under an autoscaler in the simulator, replica-hours against plain and an oracle fleet (QUICK=1: a sample)
 	$(PY) -m benchmarks.fleet $(if $(QUICK),--quick,--document)
 
+.PHONY: bench-advise
+bench-advise: setup ## Judge the intervals of `turbospec advise` on sixty simulated fleets (QUICK=1: twelve of them)
+	$(PY) -m benchmarks.advise $(if $(QUICK),--quick,--document)
+
 .PHONY: bench-engine
 bench-engine: setup ## Host time of the engine hooks (real vLLM), the state of 1,000 stand-ins, a sample of the closed loop
 	$(PY) -m e2e.vllm.install

@@ -13,7 +13,7 @@ BOARDS: dict[str, Raw] = {path.stem: json.loads(path.read_text()) for path in so
 
 LEGEND_LABEL = re.compile(r"\{\{(\w+)\}\}")
 VARIABLE = re.compile(r"\$\{?(\w+)\}?")
-RATE_INTERVAL = "5s"
+RATE_INTERVAL = "10s"
 """In place of what Grafana would find right: some scrapes of the Prometheus of these tests."""
 
 

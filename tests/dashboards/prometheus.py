@@ -13,7 +13,7 @@ import aiohttp
 
 from tests.dashboards.stand_in_fleet import Endpoints
 
-SCRAPE_INTERVAL = "500ms"
+SCRAPE_INTERVAL = "1s"
 START_SECONDS = 30.0
 
 

@@ -1,8 +1,8 @@
 """A vLLM plugin of the tests: writes down what vLLM itself scheduled and drafted, one JSON list a line.
 
-``["schedule", began, K, widths]``: a step as the scheduler handed it out, ``widths`` from its own
+``["schedule", began, K, widths, ended]``: a step as the scheduler handed it out, ``widths`` from its own
 ``scheduled_spec_decode_tokens``; ``["draft", began, K]``: a draft pass of the ngram proposer in the worker.
-``began`` is CLOCK_MONOTONIC, which all processes of the machine share.
+Times are CLOCK_MONOTONIC, which all processes of the machine share.
 """
 
 import functools
@@ -47,8 +47,9 @@ def watch() -> None:
         began = time.monotonic()
         output = schedule(self, *arguments)
         if output.total_num_scheduled_tokens:
+            k = output.num_spec_tokens_to_schedule
             widths = [len(draft) for draft in output.scheduled_spec_decode_tokens.values()]
-            log.write(json.dumps(["schedule", began, output.num_spec_tokens_to_schedule, widths]) + "\n")
+            log.write(json.dumps(["schedule", began, k, widths, time.monotonic()]) + "\n")
         return output
 
     @functools.wraps(propose)

@@ -1,7 +1,7 @@
 """Boards as Grafana's JSON, by its own SDK: layout, legends, colours and variables are decided here, once for all."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from grafana_foundation_sdk.builders import (
     common,
@@ -173,7 +173,7 @@ def _table(_panel: Panel) -> table.Panel:
     return table.Panel().show_header(True).with_transformation(hidden)
 
 
-_FORMS = {
+_FORMS: dict[Form, Callable[[Panel], Drawn]] = {
     Form.LINES: _lines,
     Form.STACKED: _stacked,
     Form.NUMBER: _number,

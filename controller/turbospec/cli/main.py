@@ -3,6 +3,7 @@
 import click
 
 import turbospec
+from turbospec.cli.advise.command import advise
 from turbospec.cli.completion import completion
 from turbospec.cli.fleet.diagnose import diagnose
 from turbospec.cli.fleet.explain import explain
@@ -28,7 +29,7 @@ def main() -> None:
 
 
 FLEET = (status, top, explain, schedule, diagnose, must_gather, init, pause, resume)
-for command in (*FLEET, profile, simulate, simulate_fleet, sim, completion):
+for command in (*FLEET, advise, profile, simulate, simulate_fleet, sim, completion):
     main.add_command(command)
 
 if __name__ == "__main__":
