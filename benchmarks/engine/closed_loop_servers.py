@@ -106,6 +106,7 @@ def profiling_run(
         "TURBOSPEC_PROFILE": "1",
         "TURBOSPEC_PROFILE_SECONDS": str(seconds),
         "TURBOSPEC_PROFILE_START_SECONDS": str(START_SECONDS),
+        "TURBOSPEC_PROFILE_PLAIN_SECONDS": "0",
         "TURBOSPEC_PROFILE_DRAFT_TOKENS": ",".join(map(str, draft_tokens)),
         "TURBOSPEC_TERMINATION_LOG": str(message),
     }

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from benchmarks.document import write_between
 from benchmarks.profiles.drafter import make_drafter
-from benchmarks.profiles.held_out import Found, compare, measure_repeats
+from benchmarks.profiles.held_out import FEWEST_REPEATS, Found, compare, measure_repeats
 from benchmarks.profiles.servers import DRAFT_TOKENS, MAX_MODEL_LEN, PROFILE_SECONDS, Subject, profile, serve
 from e2e.cluster.progress import Progress as Say
 from e2e.models.store import ensure_model
@@ -31,7 +31,7 @@ from turbospec.wire.profile_result import ProfileResult
 TARGETS = {"ngram": 0.08, "draft_model": 0.15}
 RUN_TARGET_SECONDS = 300
 REPEATS = 5
-CORPUS_SECONDS = 120.0
+CORPUS_SECONDS = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--repeats", type=int, default=REPEATS, help="of every held-out point, at least 3")
     parser.add_argument("--document", action="store_true", help="put the table into docs/benchmarks.md")
     options = parser.parse_args(arguments)
-    if options.repeats < 3:
-        parser.error("at least 3 repeats are needed to tell noise from error")
+    if options.repeats < FEWEST_REPEATS:
+        parser.error(f"at least {FEWEST_REPEATS} repeats are needed to tell noise from error")
     # An end from outside must end the servers too: as an exception, which passes all that has to be cleaned up.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended from outside"))
     say = Say()
@@ -83,7 +83,7 @@ def run(method: str, folder: Path, seconds: float, repeats: int, say: Say) -> Ou
         corpus = grow_corpus(lambda seed, count: serving.complete(name, seed, count, CORPUS_SECONDS), tokens)
         with LoadGenerator(server.port) as load:
             meter = Meter(control, load, corpus, name, state.limits.max_num_seqs)
-            steps = measure_repeats(meter, DRAFT_TOKENS, repeats)
+            steps = measure_repeats(meter, DRAFT_TOKENS, repeats, state.limits.max_num_seqs, say)
     document = LatencyDocument(cells=result.cells, fit=result.fit)
     return Outcome(method, result, took, compare(to_model(document), steps))
 

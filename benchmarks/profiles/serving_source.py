@@ -36,6 +36,7 @@ CASES = (
     ("graphs", 2.0, LADDER),
     ("ngram", 0.5, LADDER),
     ("fixture", 1.0, LADDER),
+    ("fixed-draft", 1.0, LADDER),
     ("fixed-draft", 1.0, ALL),
 )
 """Engines, how fast they get the trace (loads that each of them can serve), and the K that they may use."""

@@ -159,4 +159,5 @@ def _environment(serving: Serving) -> dict[str, str]:
         "TORCHDYNAMO_DISABLE": "1",  # the image has no C++ compiler: a request for logprobs would end the engine
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # left to itself every server binds its thread to the first core
         "TURBOSPEC_PROFILE_SECONDS": str(serving.profile_seconds),
+        "TURBOSPEC_PROFILE_PLAIN_SECONDS": "0",  # a second start would hold the demo up for a minute and a half
     }

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from turbospec.fleet.effects import (
     HarvestProfile,
     PushControl,
     SetPolicyStatus,
+    SetProfileStatus,
     WriteServedProfile,
 )
 from turbospec.wire.control_document import AcceptancePrior, ControlDocument, ControlMode, PolicyReference, TableRow
@@ -53,7 +54,8 @@ class Outcome:
     """How one effect went.
 
     ``denied`` names the permission that is missing. ``refusal`` is why an engine did not want a document that it has
-    read, ``refused_token`` says that it did not get that far. ``obstacle`` is what kept a Job from being created.
+    read, ``refused_token`` says that it did not get that far. ``obstacle`` is what kept a Job from being created;
+    ``forbidden`` says that it was the want of the permission.
     """
 
     error: str | None = None
@@ -61,6 +63,7 @@ class Outcome:
     refusal: str | None = None
     refused_token: bool = False
     obstacle: str | None = None
+    forbidden: bool = False
 
     @property
     def unreached(self) -> bool:
@@ -102,11 +105,11 @@ class Applier:
         try:
             await self._carry_out(effect, observation)
         except DeniedError as error:
-            return Outcome(str(error), f"{error.verb} {error.resource} in {error.where}: {consequence(effect)}")
+            return Outcome(str(error), f"{error.verb} {error.resource} in {error.where}: {CONSEQUENCES[type(effect)]}")
         except EngineError as error:
             return Outcome(str(error), refusal=error.refusal, refused_token=error.status == 401)
         except ObstacleError as error:
-            return Outcome(str(error), obstacle=str(error))
+            return Outcome(str(error), obstacle=str(error), forbidden=error.forbidden)
         except (ApiError, EffectError) as error:
             return Outcome(str(error))
         except ValidationError as error:
@@ -127,6 +130,8 @@ class Applier:
                 await self._write_served(effect, observation)
             case SetPolicyStatus():
                 await self._set_status(effect, observation)
+            case SetProfileStatus():
+                await self._set_profile_status(effect, observation)
             case EmitEvent():
                 await self._emit(effect, observation)
 
@@ -202,9 +207,20 @@ class Applier:
         patched = await self._cluster.patch_status(POLICIES, effect.namespace, effect.name, body)
         self._observer.remember_status(effect.namespace, effect.name, patched)
 
+    async def _set_profile_status(self, effect: SetProfileStatus, observation: Observation) -> None:
+        current = observation.profile_statuses.get((effect.namespace, effect.name), {})
+        wanted = manifests.conditions(
+            effect.conditions, current, effect.observed_generation, observation.snapshot.now_seconds
+        )
+        conditions = [each.model_dump(by_alias=True, exclude_none=True) for each in wanted]
+        # The uid makes the API server refuse a patch meant for a profile that was deleted and made anew.
+        body = {"metadata": {"uid": effect.uid}, "status": {"conditions": conditions}}
+        await self._cluster.patch_status(PROFILES, effect.namespace, effect.name, body)
+        self._observer.expire()
+
     async def _emit(self, effect: EmitEvent, observation: Observation) -> None:
         body = manifests.event(effect, socket.gethostname(), observation.snapshot.now_seconds)
-        await self._cluster.create(EVENTS, effect.namespace, body)
+        await self._create(EVENTS, effect.namespace, body)
 
     async def _create(self, kind: Kind, namespace: str, manifest: dict[str, Any]) -> bool:
         """Create, unless it is there: names are deterministic, so what has the name is the thing. True if created."""
@@ -248,8 +264,9 @@ def describe(effect: Effect) -> str:
             return f"profiling Job {effect.namespace}/{effect.name}"
         case HarvestProfile(profile=name) | WriteServedProfile(name=name):
             return f"profile {effect.namespace}/{name}"
-        case SetPolicyStatus():
-            return f"status of policy {effect.namespace}/{effect.name}"
+        case SetPolicyStatus() | SetProfileStatus():
+            kind = "policy" if isinstance(effect, SetPolicyStatus) else "profile"
+            return f"status of {kind} {effect.namespace}/{effect.name}"
         case EmitEvent():
             pod = effect.regarding
             return (
@@ -257,18 +274,14 @@ def describe(effect: Effect) -> str:
             )
 
 
-def consequence(effect: Effect) -> str:
-    """What does not happen for want of a permission."""
-    match effect:
-        case PushControl():
-            return "engines get no control documents"
-        case EnsureRuntime():
-            return "pods start without the runtime"
-        case CreateProfilingJob():
-            return "nothing is profiled"
-        case HarvestProfile() | WriteServedProfile():
-            return "measured profiles are not kept"
-        case SetPolicyStatus():
-            return "policy statuses are stale"
-        case EmitEvent():
-            return "no events are written"
+CONSEQUENCES: Mapping[type[Effect], str] = {
+    PushControl: "engines get no control documents",
+    EnsureRuntime: "pods start without the runtime",
+    CreateProfilingJob: "nothing is profiled",
+    HarvestProfile: "measured profiles are not kept",
+    WriteServedProfile: "measured profiles are not kept",
+    SetPolicyStatus: "policy statuses are stale",
+    SetProfileStatus: "profiles do not say whether they are in use",
+    EmitEvent: "no events are written",
+}
+"""What does not happen for want of a permission."""

@@ -35,6 +35,10 @@ DENIED_SECONDS = 600.0
 OBSTACLE_SECONDS = 90.0
 """How long what kept a Job from being created is kept in mind where it is not tried again, as it is every 30 s."""
 
+FORBIDDEN_SECONDS = 3600.0
+"""The same where the permission was missing: longer than the Job of another namespace may hold up the next try, so that
+profiles do not stop growing meanwhile."""
+
 
 @dataclass(frozen=True, slots=True)
 class Health:
@@ -179,8 +183,13 @@ class FleetLoop:
                 name = (effect.namespace, effect.name)
                 self._obstacles.pop(name, None)
                 if outcome.obstacle is not None:
-                    self._obstacles[name] = JobObstacle(*name, outcome.obstacle), now
-        self._obstacles = {name: noted for name, noted in self._obstacles.items() if now - noted[1] < OBSTACLE_SECONDS}
+                    obstacle = JobObstacle(*name, effect.key, outcome.obstacle, forbidden=outcome.forbidden)
+                    self._obstacles[name] = obstacle, now
+        self._obstacles = {
+            name: (obstacle, noted)
+            for name, (obstacle, noted) in self._obstacles.items()
+            if now - noted < (FORBIDDEN_SECONDS if obstacle.forbidden else OBSTACLE_SECONDS)
+        }
 
 
 def _refusals(

@@ -36,7 +36,10 @@ def job_view(
     attempt = str((meta.get("annotations") or {}).get(names.ANNOTATION_ATTEMPT, "1"))
     phase, failure, finished = _job_phase(raw)
     measured, problem = _measured(pods or (), key, nodes or {})
-    if phase is JobPhase.SUCCEEDED and measured is None and pods is not None:
+    if phase is JobPhase.FAILED and measured is not None:
+        # The result was there before the end: what went wrong then was the second start, without speculation.
+        phase, failure = JobPhase.SUCCEEDED, ""
+    elif phase is JobPhase.SUCCEEDED and measured is None and pods is not None:
         # Done, but what it left is unusable: that is a failure, and a new attempt is what helps.
         phase, failure = JobPhase.FAILED, problem
     elif failure.startswith("DeadlineExceeded") and not pods:

@@ -1,6 +1,7 @@
 """The objects that the operator creates, built purely; the profiling Job's is in ``job_manifest``."""
 
 import datetime as dt
+import hashlib
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -48,6 +49,7 @@ def profile(effect: HarvestProfile, measured: Measured, measured_at: float | Non
         fit=result.fit,
         hold_out_error_permille=result.hold_out_error_permille,
         kv_cache_tokens=result.kv_cache_tokens,
+        plain=result.plain,
         provenance=Provenance(
             source="Job",
             node=measured.node,
@@ -55,6 +57,7 @@ def profile(effect: HarvestProfile, measured: Measured, measured_at: float | Non
             image=measured.image,
             measured_at=None if measured_at is None else timestamp(measured_at),
             duration_seconds=result.duration_seconds,
+            start_seconds=result.start_seconds,
             runtime_version=result.runtime_version,
             coverage=result.coverage,
         ),
@@ -185,7 +188,7 @@ def event(effect: EmitEvent, instance: str, now_seconds: float) -> dict[str, Any
     return {
         "apiVersion": "events.k8s.io/v1",
         "kind": "Event",
-        "metadata": {"name": f"{about['name'][:200]}.{uuid.uuid4().hex[:16]}", "namespace": effect.namespace},
+        "metadata": {"name": f"{about['name'][:200]}.{_event_digest(effect)}", "namespace": effect.namespace},
         "eventTime": moment.isoformat(timespec="microseconds").replace("+00:00", "Z"),
         "reportingController": f"{names.GROUP}/operator",
         "reportingInstance": instance[:128],
@@ -196,6 +199,13 @@ def event(effect: EmitEvent, instance: str, now_seconds: float) -> dict[str, Any
         "regarding": about,
         **({} if pod is None else {"related": policy}),
     }
+
+
+def _event_digest(effect: EmitEvent) -> str:
+    """One name for what is said of a pod, so that a restarted operator says it in vain; policies know what was said."""
+    if effect.regarding is None:
+        return uuid.uuid4().hex[:16]
+    return hashlib.sha256(f"{effect.regarding.uid} {effect.reason}".encode()).hexdigest()[:16]
 
 
 def timestamp(seconds: float) -> str:

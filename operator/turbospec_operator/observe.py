@@ -5,6 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from turbospec.fleet.job_situation import forbidden_keys
 from turbospec.fleet.snapshot import FleetSnapshot, JobObstacle, JobView, PodView, PolicyView, ProfileView
 from turbospec.wire.speculation_policy import SpeculationPolicySpec
 from turbospec_operator import hardware_labels, job_views, names, views
@@ -56,6 +57,7 @@ class Observation:
     results: dict[tuple[str, str], Measured]
     token_refused: bool
     profiles_known: bool
+    profile_statuses: dict[tuple[str, str], Raw] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -139,7 +141,7 @@ class Observer:
         }
         pods = await asyncio.gather(*(self._ask(pod, endpoints, collected, nodes) for pod in raw_pods))
         self._rates.keep(pod.report.engine_id for pod in pods if pod.report is not None)
-        cells = await self._served.read(pods, policy_views, endpoints)
+        cells = await self._served.read(pods, policy_views, endpoints, forbidden_keys(obstacles))
         snapshot = FleetSnapshot(
             now_seconds=time.time(),
             epoch=epoch,
@@ -154,7 +156,16 @@ class Observer:
             obstacles=tuple(obstacles),
         )
         statuses = {_key(raw): raw.get("status") or {} for raw in policies}
-        return Observation(snapshot, endpoints, specs, statuses, results, collected.token_refused, self._profiles.known)
+        return Observation(
+            snapshot,
+            endpoints,
+            specs,
+            statuses,
+            results,
+            collected.token_refused,
+            profiles_known=self._profiles.known,
+            profile_statuses={_key(raw): raw.get("status") or {} for raw in self._profiles.items},
+        )
 
     def remember_status(self, namespace: str, name: str, patched: Raw) -> None:
         """Keep what the API server answered to our status patch, so that the next round compares with it."""

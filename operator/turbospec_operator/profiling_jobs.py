@@ -30,7 +30,14 @@ NAMED_NODES = 3
 
 
 class ObstacleError(Exception):
-    """The Job cannot be created now; the message is a sentence with what to do, for the policy's condition."""
+    """The Job cannot be created now; the message is a sentence with what to do, for the policy's condition.
+
+    ``forbidden``: for want of a permission.
+    """
+
+    def __init__(self, message: str, *, forbidden: bool = False) -> None:
+        self.forbidden = forbidden
+        super().__init__(message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +82,7 @@ class JobCreator:
         except ExistsError:
             return
         except DeniedError as error:
-            raise ObstacleError(self._remedy(effect, error)) from error
+            raise ObstacleError(self._remedy(effect, error), forbidden=True) from error
         except ApiError as error:
             if error.status is None or error.status >= 500:
                 raise
@@ -136,8 +143,8 @@ class JobCreator:
     def _remedy(self, effect: CreateProfilingJob, error: DeniedError) -> str:
         role = "role" if self._installation.namespaced else "clusterrole"
         return (
-            f"The operator may not {error.verb} {error.resource} in {error.where}. Allow it: kubectl create "
-            f"rolebinding turbospec-profiling -n {effect.namespace} --{role}=turbospec-profiling "
+            f"The operator may not {error.verb} {error.resource} in {error.where}. To have the hardware measured by a "
+            f"Job: kubectl create rolebinding turbospec-profiling -n {effect.namespace} --{role}=turbospec-profiling "
             f"--serviceaccount={self._installation.service_account} (or add the namespace to the chart's "
-            "jobs.namespaces). Or set spec.profiling.source to Serving: engines then measure while they serve."
+            "jobs.namespaces)."
         )

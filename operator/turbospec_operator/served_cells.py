@@ -3,9 +3,10 @@
 import asyncio
 import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 
 from turbospec.control.served_cells import ServedCell
+from turbospec.fleet.profiles import ProfileKey
 from turbospec.fleet.snapshot import PodView, PolicyView, ProfileSource
 from turbospec_operator.engines import EngineClient, EngineEndpoint, EngineError
 
@@ -29,10 +30,17 @@ class ServedCellsReader:
         self._known: dict[str, tuple[float, tuple[ServedCell, ...]]] = {}
 
     async def read(
-        self, pods: Sequence[PodView], policies: Sequence[PolicyView], endpoints: Mapping[str, EngineEndpoint]
+        self,
+        pods: Sequence[PodView],
+        policies: Sequence[PolicyView],
+        endpoints: Mapping[str, EngineEndpoint],
+        forbidden: Container[ProfileKey] = (),
     ) -> Mapping[str, tuple[ServedCell, ...]]:
-        """By pod uid. An engine that does not answer keeps its last cells until the next time."""
-        wanted = _chosen(pod for pod in pods if any(_grows(pod, each) for each in policies))
+        """By pod uid. An engine that does not answer keeps its last cells until the next time.
+
+        ``forbidden``: keys whose Jobs may not be created, so that source Job is Serving.
+        """
+        wanted = _chosen(pod for pod in pods if any(_grows(pod, each, forbidden) for each in policies))
         self._known = {uid: known for uid, known in self._known.items() if uid in wanted}
         now = time.monotonic()
         due = [uid for uid in wanted if uid not in self._known or now - self._known[uid][0] >= CELLS_SECONDS]
@@ -59,9 +67,10 @@ def _chosen(pods: Iterable[PodView]) -> set[str]:
     return {uid for uids in by_key.values() for uid in sorted(uids)[:ENGINES_PER_KEY]}
 
 
-def _grows(pod: PodView, policy: PolicyView) -> bool:
+def _grows(pod: PodView, policy: PolicyView, forbidden: Container[ProfileKey]) -> bool:
+    without_job = pod.report is not None and (pod.namespace, pod.report.profile_key) in forbidden
     return (
-        policy.profile_source is ProfileSource.SERVING
+        (policy.profile_source is ProfileSource.SERVING or (policy.profile_source is ProfileSource.JOB and without_job))
         and policy.invalid is None
         and policy.namespace == pod.namespace
         and set(policy.match_labels) <= set(pod.labels)

@@ -12,7 +12,7 @@ from turbospec.control.latency import InvalidProfileError
 from turbospec.control.region_fit import RegionFit
 from turbospec.control.served_cells import ServedCell
 from turbospec.fleet.demand import RequestCounts
-from turbospec.fleet.effects import DecisionReport, StoppedTemplate, TableRange
+from turbospec.fleet.effects import ConditionValue, DecisionReport, StoppedTemplate, TableRange
 from turbospec.fleet.profiles import SERVED_DOUBT
 from turbospec.fleet.snapshot import (
     EngineIdentity,
@@ -105,30 +105,40 @@ def policy_view(raw: Raw) -> PolicyView:
 def profile_view(raw: Raw) -> ProfileView:
     """One SpeculationProfile or ClusterSpeculationProfile, whoever wrote it."""
     meta = raw["metadata"]
-    namespace, name = meta.get("namespace"), meta["name"]
-    key = str((raw.get("spec") or {}).get("key", ""))
+    view = ProfileView(
+        meta.get("namespace"),
+        meta["name"],
+        str((raw.get("spec") or {}).get("key", "")),
+        None,
+        uid=meta.get("uid", ""),
+        generation=int(meta.get("generation", 0)),
+        reported=_conditions(raw),
+    )
     try:
         spec = SpeculationProfileSpec.model_validate(raw.get("spec") or {})
         if spec.key != spec.identity.key():
-            return ProfileView(
-                namespace, name, key, None, f"spec.key is not that of spec.identity ({spec.identity.key()})"
-            )
+            return replace(view, invalid=f"spec.key is not that of spec.identity ({spec.identity.key()})")
         model = to_model(LatencyDocument(cells=spec.cells, fit=spec.fit))
     except ValidationError as error:
-        return ProfileView(namespace, name, key, None, f"spec.{one_line(error)}")
+        return replace(view, invalid=f"spec.{one_line(error)}")
     except InvalidProfileError as error:
-        return ProfileView(namespace, name, key, None, str(error))
+        return replace(view, invalid=str(error))
     served = spec.provenance.source == "Serving"
-    return ProfileView(
-        namespace,
-        name,
-        key,
-        replace(model, doubt=SERVED_DOUBT) if served else model,
+    return replace(
+        view,
+        latency=replace(model, doubt=SERVED_DOUBT) if served else model,
         coverage=spec.provenance.coverage,
         identity=_identity(spec.identity),
         measured_seconds=seconds(spec.provenance.measured_at) or seconds(meta.get("creationTimestamp")),
         served=served,
         hold_out_error=None if spec.hold_out_error_permille is None else spec.hold_out_error_permille / 1000,
+    )
+
+
+def _conditions(raw: Raw) -> tuple[ConditionValue, ...]:
+    return tuple(
+        ConditionValue(*(str(each.get(name, "")) for name in ("type", "status", "reason", "message")))
+        for each in (raw.get("status") or {}).get("conditions") or []
     )
 
 

@@ -1,15 +1,22 @@
 """The accuracy of a profile: errors against medians of repeats, and the noise of a repeat against the others."""
 
 import json
+import math
 import struct
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from benchmarks.profiles.drafter import make_drafter
-from benchmarks.profiles.held_out import POINTS, Step, compare
+from benchmarks.profiles.held_out import POINTS, Step, compare, measure_repeats
+from tests.profiling.test_evaluate import record
 from turbospec.control.latency import FitCoefficients, LatencyModel, MeasuredCell
-from turbospec.profiling.grid import SweepLimits, plan_between, plan_sweep
+from turbospec.control.step import StepRecord
+from turbospec.profiling.evaluate import TooFewSamplesError
+from turbospec.profiling.grid import CellPlan, SweepLimits, plan_between, plan_sweep
+from turbospec.profiling.measure import CellError
 
 MODEL = LatencyModel(
     tuple(MeasuredCell(b, 200, k, 0, 0.010 + 0.001 * b * (1 + k), 10) for b in (1, 8) for k in (0, 3)),
@@ -73,3 +80,32 @@ def test_a_drafter_is_the_first_layers_of_its_model(tmp_path: Path) -> None:
     kept = json.loads(raw[8 : 8 + length])
     values = {name: raw[8 + length + entry["data_offsets"][0]] for name, entry in kept.items()}
     assert values == {names[0]: 0, names[1]: 1, names[2]: 2, names[5]: 5}
+
+
+class FailingMeter:
+    """Measures each point every second time; the other times it fails."""
+
+    def __init__(self, *, always: bool = False) -> None:
+        self.calls = Counter[CellPlan]()
+        self.always = always
+
+    def measure(
+        self, plan: CellPlan, draft_tokens: Sequence[int], rounds: int, *, slow: float, last: float
+    ) -> list[StepRecord]:
+        assert slow == last == math.inf
+        self.calls[plan] += 1
+        if self.always or self.calls[plan] % 2:
+            raise CellError("too late")
+        return [record(plan, k) for k in draft_tokens for _ in range(3 * rounds)]
+
+
+def test_measurements_that_fail_are_said_and_made_up_for() -> None:
+    """In twice as many turns at most: a busy machine gets its figures, with their noise; a hopeless one a reason."""
+    said: list[str] = []
+    found = measure_repeats(FailingMeter(), (0, 3), 3, 16, said.append)
+    for plan in POINTS:
+        assert sum((plan.batch, 3) in repeat for repeat in found) == 3
+    assert "once more: too late" in said[0]
+    hopeless = measure_repeats(FailingMeter(always=True), (0, 3), 3, 16, said.append)
+    with pytest.raises(TooFewSamplesError, match="too busy"):
+        compare(MODEL, hopeless)

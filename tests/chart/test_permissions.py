@@ -58,6 +58,7 @@ PERMISSIONS = [
     (OPERATOR, TENANT, "get", "speculationprofiles.turbospec.io", True),
     (OPERATOR, TENANT, "create", "speculationprofiles.turbospec.io", True),
     (OPERATOR, TENANT, "update", "speculationprofiles.turbospec.io", True),
+    (OPERATOR, TENANT, "patch", "speculationprofiles.turbospec.io/status", True),
     (OPERATOR, TENANT, "delete", "speculationprofiles.turbospec.io", False),
     (OPERATOR, None, "list", "clusterspeculationprofiles.turbospec.io", True),
     (OPERATOR, None, "create", "clusterspeculationprofiles.turbospec.io", False),

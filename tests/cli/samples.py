@@ -46,3 +46,18 @@ def slower_drafts(raw: Raw, factor: float) -> Raw:
         if cell["draftTokens"]:
             cell["microseconds"] = round(factor * cell["microseconds"])
     return changed
+
+
+def plain_engine(factor: float) -> Raw:
+    """The example's engine without speculation, whose steps take ``factor`` of those at K = 0."""
+    cells = [
+        {
+            "batch": cell["batch"],
+            "contextTokens": cell["contextTokens"],
+            "microseconds": round(factor * cell["microseconds"]),
+            "samples": 20,
+        }
+        for cell in example()["spec"]["cells"]
+        if cell["draftTokens"] == 0
+    ]
+    return {"cells": cells, "kvCacheTokens": 17000, "startSeconds": 21}

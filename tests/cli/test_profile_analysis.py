@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from tests.cli.conftest import Run
-from tests.cli.samples import EXAMPLE, Raw, example, slower_drafts, with_identity
+from tests.cli.samples import EXAMPLE, Raw, example, plain_engine, slower_drafts, with_identity
 from turbospec.cli.profile.commands import profile
 from turbospec.cli.profile.compare import compare
 from turbospec.cli.profile.files import profile_of
@@ -83,6 +83,17 @@ def test_profiles_without_a_common_range_are_not_compared(run: Run, tmp_path: Pa
     result = run("diff", str(EXAMPLE), written(tmp_path, "far", far))
     assert result.exit_code == 1
     assert "no batch and context in common" in result.stderr
+
+
+def test_fit_sets_the_engine_without_speculation_beside_this_one(run: Run, tmp_path: Path) -> None:
+    """Where it was measured: step times, KV cache, start-up."""
+    raw = example()
+    raw["spec"]["plain"] = plain_engine(0.8)
+    printed = " ".join(run("fit", str(written(tmp_path, "with-plain", raw))).stdout.split())
+    assert "its KV cache holds 17000 tokens" in printed
+    assert "it started in 21 s" in printed
+    assert printed.count("+25") >= 4
+    assert "without speculation" not in run("fit", str(EXAMPLE)).stdout
 
 
 def test_fit_prints_errors_and_coefficients_that_a_profile_takes(run: Run, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import yaml
 
 from tests.cli.conftest import Run
 from tests.cli.fake_api import FakeApi
-from tests.cli.samples import EXAMPLE, NAME, example, stored, with_identity
+from tests.cli.samples import EXAMPLE, NAME, example, plain_engine, stored, with_identity
 
 OWN = f"namespaces/team/speculationprofiles/{NAME}"
 
@@ -80,13 +80,23 @@ def test_list_shows_both_kinds_and_what_cannot_be_used(api: FakeApi, run: Run) -
     api.add(stored("shared", None), "clusterspeculationprofiles")
     api.add(stored("edited", "other", key="0" * 16), "speculationprofiles")
     lines = run("list").stdout.splitlines()
-    assert lines[0].split() == ["NAMESPACE", "NAME", "METHOD", "HARDWARE", "VLLM", "CELLS", "ERROR", "AGE", "USABLE"]
+    headings = "NAMESPACE NAME METHOD HARDWARE VLLM CELLS ERROR PLAIN AGE USABLE"
+    assert lines[0].split() == headings.split()
     assert [line.split()[:2] for line in lines[1:]] == [["team", NAME], ["(cluster)", "shared"]]
     assert "cpu / AMD EPYC / 2 CPUs" in lines[1]
     assert [word for word in ("24", "7.2%", "yes") if word not in lines[1].split()] == []
     everywhere = run("list", "-A").stdout
     assert f"spec.key: is {'0' * 16}, the identity's is {example()['spec']['key']}" in everywhere
     assert len(json.loads(run("list", "-o", "json").stdout)["items"]) == 2
+
+
+def test_list_says_how_much_faster_an_engine_without_speculation_is(api: FakeApi, run: Run) -> None:
+    """Than this one at K = 0, in the median of the plain engine's cells; a dash where nobody has measured it."""
+    api.add(stored(plain=plain_engine(0.8)), "speculationprofiles")
+    api.add(stored("unknown", None), "clusterspeculationprofiles")
+    measured, unknown = run("list").stdout.splitlines()[1:]
+    assert "+25%" in measured.split()
+    assert "-" in unknown.split()
 
 
 def test_who_may_not_see_the_clusters_profiles_sees_the_namespaces(api: FakeApi, run: Run) -> None:

@@ -1,22 +1,90 @@
 """``turbospec profile watch``: percent and remaining time of profiling Jobs, from their pods' own words."""
 
 import json
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from io import StringIO
 from typing import Any
 
 import pytest
 
 from tests.cli.conftest import Run
 from tests.cli.fake_api import FakeApi
-from turbospec.cli.profile.progress import said
+from tests.fleet.builders import MODEL
+from tests.profiling.test_sweep import PLANS, StubMeter
+from tests.profiling.test_sweep import run as run_sweep
+from turbospec.control.step import StepRecord
+from turbospec.profiling import beside_vllm
+from turbospec.profiling.client import ServingClient
+from turbospec.profiling.grid import CellPlan
+from turbospec.profiling.plain import PlainSweep
+from turbospec.profiling.progress import LINE_FORMAT, last_said
 
 KEY = "0ff1c5dcc8b54597"
 JOB = f"turbospec-profile-{KEY}"
-LOG = """INFO 11-23 08:24:51 [api_server.py:1] Starting vLLM API server
-2026-11-23 08:24:52,123 turbospec:   0% cell 1 of 24: batch 1, prompt 136 tokens, about 240 s left
-INFO 11-23 08:25:00 [metrics.py:1] Engine 000: Avg generation throughput: 37% of something, 12 s left
-2026-11-23 08:25:09,456 turbospec:  12% cell 4 of 24: batch 8, prompt 136 tokens, about 133 s left
-INFO 11-23 08:25:10 [metrics.py:1] Engine 000: Running: 8 reqs
-"""
+VLLM = "INFO 11-23 08:25:00 [metrics.py:1] Engine 000: Avg generation throughput: 37% of something, 12 s left\n"
+
+
+def printed(run: Callable[[], object]) -> str:
+    """The pod's log while ``run`` uses the profiling run's own loggers, with vLLM's lines between and after theirs."""
+    stream, logger = StringIO(), logging.getLogger("turbospec")
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(logging.Formatter(LINE_FORMAT))
+    logger.addHandler(handler)
+    level = logger.level
+    logger.setLevel(logging.INFO)
+    try:
+        with suppress(Ended):
+            run()
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+    return VLLM + stream.getvalue().replace("\n", f"\n{VLLM}")
+
+
+class Ended(Exception):  # noqa: N818 - no error
+    """The log is read now."""
+
+
+@dataclass
+class EndingMeter(StubMeter):
+    """Measures three cells in virtual time, ten seconds each; the log is read while the next one is measured."""
+
+    def measure(
+        self, plan: CellPlan, draft_tokens: Sequence[int], rounds: int, *, slow: float, last: float
+    ) -> list[StepRecord]:
+        if len(self.visited) == 3:
+            raise Ended
+        return super().measure(plan, draft_tokens, rounds, slow=slow, last=last)
+
+
+def sweeping() -> str:
+    """The log of a sweep of 240 s after 30."""
+    return printed(lambda: run_sweep(EndingMeter(seconds_per_round=5.0), 240.0))
+
+
+def sweeping_plain() -> str:
+    """The log of the second start, after 30 of 60 s."""
+    meter = EndingMeter(seconds_per_round=10.0)
+    return printed(lambda: PlainSweep(meter, PLANS, MODEL, 60.0, clock=lambda: meter.now).run())
+
+
+def waiting() -> str:
+    """The log of a run that waits for vLLM, which is looked at twenty seconds later each time."""
+    clock = iter(range(0, 100, 20))
+
+    def healthy(_: object) -> bool:
+        if next(clock) >= 60:
+            raise Ended
+        return False
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("turbospec.profiling.beside_vllm.time.sleep", lambda _: None)
+        patch.setattr("turbospec.profiling.beside_vllm.time.monotonic", lambda: next(clock))
+        patch.setattr(ServingClient, "healthy", healthy)
+        return printed(lambda: beside_vllm.wait_until_healthy(ServingClient(1), 1000.0))
 
 
 def job(*conditions: dict[str, str]) -> dict[str, Any]:
@@ -39,37 +107,46 @@ FAILED = {"type": "Failed", "status": "True", "reason": "BackoffLimitExceeded", 
 
 
 @pytest.mark.parametrize(
-    ("log", "wanted"),
+    ("run", "message", "percent", "left"),
     [
-        (LOG, ("12% cell 4 of 24: batch 8, prompt 136 tokens, about 133 s left", 12, 133)),
-        (
-            LOG + "x turbospec: again: batch 2, prompt 264 tokens (medians known to 1.9%), at most 41 s left\n",
-            ("again: batch 2, prompt 264 tokens (medians known to 1.9%), at most 41 s left", None, 41),
-        ),
-        (
-            "x turbospec: waiting for vLLM to serve, 30 s so far\n",
-            ("waiting for vLLM to serve, 30 s so far", None, None),
-        ),
-        ("INFO starting\n", ("", None, None)),
-        ("", ("", None, None)),
+        (sweeping, "12% visit 4: batch ", 12, 210),
+        (sweeping_plain, "50% without speculation, visit 4: batch ", 50, 30),
+        (waiting, "waiting for vLLM to serve, ", None, None),
+        (lambda: VLLM, "", None, None),
+        (str, "", None, None),
     ],
+    ids=["sweep", "second start", "before", "vLLM only", "nothing"],
 )
-def test_the_runners_last_line_tells_percent_and_seconds(log: str, wanted: tuple[str, int | None, int | None]) -> None:
-    """vLLM's own lines, beside and after it, do not."""
-    assert said(log) == wanted
+def test_the_runs_last_line_tells_percent_and_seconds(
+    run: Callable[[], str], message: str, percent: int | None, left: int | None
+) -> None:
+    """As the run itself prints it; vLLM's own lines, beside and after it, do not."""
+    said = last_said(run())
+    assert said.message.startswith(message)
+    assert (said.percent, said.seconds_left) == (percent, left)
+    assert bool(said.message) == bool(message)
+
+
+def test_what_is_known_of_the_accuracy_hides_neither() -> None:
+    """It is behind the seconds in the same line."""
+    meter = StubMeter(seconds_per_round=5.0, noise=dict.fromkeys((1, 2, 4, 8, 16, 32), 0.15))
+    log = printed(lambda: run_sweep(meter, 80.0))
+    told = [last_said(line) for line in log.splitlines() if "regret" in line and "at most" in line]
+    assert told
+    assert all(said.percent is not None and said.seconds_left is not None for said in told)
 
 
 def test_a_running_job_shows_percent_and_remaining_seconds(api: FakeApi, run: Run) -> None:
     """As a table, and for programs."""
     api.add(job(), "jobs")
     api.add(pod(), "pods")
-    api.logs[f"{JOB}-x"] = LOG
+    api.logs[f"{JOB}-x"] = sweeping()
     result = run("watch", "--once")
     assert result.exit_code == 0, result.output
     row = result.stdout.splitlines()[1]
-    assert row.split()[:5] == ["team", JOB, "Running", "12%", "133"]
+    assert row.split()[:5] == ["team", JOB, "Running", "12%", "210"]
     (found,) = json.loads(run("watch", "-A", "-o", "json").stdout)
-    assert (found["job"], found["key"], found["percent"], found["secondsLeft"]) == (JOB, KEY, 12, 133)
+    assert (found["job"], found["key"], found["percent"], found["secondsLeft"]) == (JOB, KEY, 12, 210)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +194,7 @@ def test_watch_follows_until_the_job_has_ended(
     """A line for each change where nobody looks at a terminal; its end is the command's."""
     api.add(job(), "jobs")
     api.add(pod(), "pods")
-    api.logs[f"{JOB}-x"] = LOG
+    api.logs[f"{JOB}-x"] = sweeping()
     rounds = []
 
     def pause(seconds: float) -> None:
@@ -130,7 +207,7 @@ def test_watch_follows_until_the_job_has_ended(
     assert result.exit_code == status
     lines = result.stdout.splitlines()
     assert [line.split()[1] for line in lines] == ["Running:", f"{phase}:"]
-    assert "133 s left" in lines[0]
+    assert "210 s left" in lines[0]
 
 
 def test_without_jobs_watch_ends_at_once(api: FakeApi, run: Run) -> None:

@@ -28,7 +28,7 @@ def config(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[SchedulerConfig]]:
     for name in ("vllm", "vllm.config", "vllm.config.scheduler"):
         monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
     sys.modules["vllm.config.scheduler"].SchedulerConfig = SchedulerConfig  # type: ignore[attr-defined]
-    for name in ("TURBOSPEC_DISABLE", "TURBOSPEC_PROFILE"):
+    for name in ("TURBOSPEC_DISABLE", "TURBOSPEC_PROFILE", "TURBOSPEC_PROFILE_PLAIN"):
         monkeypatch.delenv(name, raising=False)
     yield SchedulerConfig
     SchedulerConfig.get_scheduler_cls = original  # type: ignore[method-assign]
@@ -41,6 +41,26 @@ def test_the_scheduler_that_vllm_picks_is_extended_once(config: type[SchedulerCo
     chosen = config().get_scheduler_cls()
     assert chosen.__mro__.count(TurboSpecMixin) == 1
     assert issubclass(chosen, FakeScheduler)
+
+
+def test_the_second_start_of_a_profiling_run_does_without_speculation(
+    config: type[SchedulerConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever the options come from, they meet in one method of vLLM's; serving pods keep theirs."""
+
+    class EngineArgs:
+        def create_speculative_config(self, target_model_config: Any, target_parallel_config: Any) -> Any:
+            return target_model_config, target_parallel_config
+
+    for name in ("vllm.engine", "vllm.engine.arg_utils"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    sys.modules["vllm.engine.arg_utils"].EngineArgs = EngineArgs  # type: ignore[attr-defined]
+    plugin.register()
+    assert EngineArgs().create_speculative_config(1, target_parallel_config=2) == (1, 2)
+    monkeypatch.setenv("TURBOSPEC_PROFILE_PLAIN", "100.0")
+    plugin.register()
+    assert EngineArgs().create_speculative_config(1, target_parallel_config=2) is None
+    assert issubclass(config().get_scheduler_cls(), TurboSpecMixin)
 
 
 def test_disabled_means_untouched(config: type[SchedulerConfig], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from turbospec.fleet import conditions, drift, engines, standing
-from turbospec.fleet.profiling import ProfileReason
+from turbospec.fleet.profile_standing import ProfileReason
 
 PAGE = Path(__file__).parents[2] / "docs" / "troubleshooting.md"
 NO_REASONS = {

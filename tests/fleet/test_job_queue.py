@@ -127,7 +127,7 @@ def test_a_job_that_cannot_be_created_holds_up_nobody() -> None:
     observed = snapshot(**two_namespaces())
     effects, memory = decide(observed, FleetMemory())
     (first,) = jobs(effects)
-    obstacle = JobObstacle("east", first.name, "No node has room.")
+    obstacle = JobObstacle("east", first.name, first.key, "No node has room.")
     effects, memory = decide(replace(observed, now_seconds=NOW + 2, obstacles=(obstacle,)), memory)
     assert [each.namespace for each in jobs(effects)] == ["west"]
     blocked = conditions(effects, "east")["Profiled"]

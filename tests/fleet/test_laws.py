@@ -13,6 +13,7 @@ from turbospec.fleet.effects import CreateProfilingJob, EmitEvent, HarvestProfil
 from turbospec.fleet.snapshot import (
     EngineLoopMode,
     FleetSnapshot,
+    JobObstacle,
     JobPhase,
     Mode,
     PodView,
@@ -118,19 +119,35 @@ jobs = st.builds(
 )
 
 
+obstacles = st.builds(
+    lambda key, forbidden: JobObstacle("team", f"turbospec-profile-{key}", key, "No.", forbidden),
+    st.sampled_from(KEYS),
+    st.booleans(),
+)
+
+
 def _unique(name: str):  # type: ignore[no-untyped-def]  # a key function
     return lambda item: getattr(item, name)
 
 
 snapshots = st.builds(
-    lambda some_policies, some_pods, some_profiles, some_jobs, denied, scalers: FleetSnapshot(
-        NOW, 1, tuple(some_policies), tuple(some_pods), tuple(some_profiles), tuple(some_jobs), denied, tuple(scalers)
+    lambda some_policies, some_pods, some_profiles, some_jobs, denied, obstacles, scalers: FleetSnapshot(
+        NOW,
+        1,
+        policies=tuple(some_policies),
+        pods=tuple(some_pods),
+        profiles=tuple(some_profiles),
+        jobs=tuple(some_jobs),
+        denied=denied,
+        obstacles=tuple(obstacles),
+        autoscalers=tuple(scalers),
     ),
     st.lists(policies, max_size=3, unique_by=_unique("uid")),
     st.lists(pods, max_size=5, unique_by=_unique("uid")),
     st.lists(profiles, max_size=2, unique_by=_unique("name")),
     st.lists(jobs, max_size=3, unique_by=_unique("name")),
     st.sampled_from([(), ("create jobs in team: nothing is profiled",)]),
+    st.lists(obstacles, max_size=2, unique_by=_unique("name")),
     st.lists(
         st.sampled_from([hpa(), hpa("other", selector=None), hpa("third", current=None, desired=None)]), unique=True
     ),

@@ -11,6 +11,7 @@ Rule = tuple[str, str, tuple[str, ...]]
 RULES: tuple[Rule, ...] = (
     ("turbospec.io", "speculationpolicies", ("list", "watch")),
     ("turbospec.io", "speculationpolicies/status", ("patch",)),
+    ("turbospec.io", "speculationprofiles/status", ("patch",)),
     ("turbospec.io", "speculationprofiles", ("get", "list", "watch", "create", "update")),
     ("", "pods", ("get", "list")),
     ("", "configmaps", ("create",)),

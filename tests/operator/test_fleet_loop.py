@@ -10,10 +10,10 @@ import pytest
 from tests.operator.samples import engine_pod
 from tests.operator.test_views import stored
 from turbospec.fleet.capacity import LoadSignal
-from turbospec.fleet.effects import Effect, EngineAddress, EnsureRuntime, PushControl
+from turbospec.fleet.effects import CreateProfilingJob, Effect, EngineAddress, EnsureRuntime, PushControl
 from turbospec.fleet.load_memory import LoadMemory
 from turbospec.fleet.memory import FleetMemory
-from turbospec.fleet.snapshot import FleetSnapshot
+from turbospec.fleet.snapshot import FleetSnapshot, JobObstacle
 from turbospec_operator import fleet_loop, views
 from turbospec_operator.apply import Applier, Outcome
 from turbospec_operator.cluster import PODS, ApiError, Cluster
@@ -178,6 +178,23 @@ async def test_refusals_and_missing_permissions_are_in_the_next_snapshot_until_t
     await rounds.run(2)
     assert rounds.observer.told[-1]["refusals"] == {}
     assert rounds.observer.told[-1]["denied"] == []
+
+
+async def test_a_forbidden_job_is_kept_in_mind_for_longer_than_one_without_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Profiles grow meanwhile, and another namespace's Job may hold up the next try; success ends it at once."""
+    effect = CreateProfilingJob("shop", "job", "00", "chat-1", "chat", "uid", (0, 1), 1)
+    rounds = Rounds(monkeypatch, effect)
+    monkeypatch.setattr(fleet_loop, "OBSTACLE_SECONDS", -1.0)
+    for outcome, expected in (
+        (Outcome("no", obstacle="no"), []),
+        (Outcome("no", obstacle="no", forbidden=True), [JobObstacle("shop", "job", "00", "no", forbidden=True)]),
+        (Outcome(), []),
+    ):
+        rounds.applier.outcomes = {effect: outcome}
+        await rounds.run(2)
+        assert rounds.observer.told[-1]["obstacles"] == expected
 
 
 async def test_a_loop_whose_rounds_stop_ending_is_not_live(monkeypatch: pytest.MonkeyPatch) -> None:

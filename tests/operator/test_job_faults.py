@@ -44,6 +44,13 @@ def ended(message: str, code: int = 1, reason: str = "Error") -> dict[str, Any]:
     return pod({"terminated": {"exitCode": code, "message": message, "reason": reason}})
 
 
+def test_a_result_counts_however_the_job_ended() -> None:
+    """It was complete before the engine's second start, without speculation, ran out of memory."""
+    view, measured = job_view(job(FAILED), [ended(encode(profile_result()), 137, "OOMKilled")])
+    assert (view.phase, view.harvestable, view.failure) == (JobPhase.SUCCEEDED, True, "")
+    assert measured is not None
+
+
 def forged() -> str:
     """A message of a sound form about an engine that is not the one that serves."""
     other = IDENTITY.model_copy(update={"target": "another-model"})

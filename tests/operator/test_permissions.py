@@ -6,8 +6,9 @@ from tests.operator import shop
 from tests.operator.conftest import Lacking
 from tests.operator.engine_stand_in import EngineStandIn
 from tests.operator.operator_process import OperatorProcess, eventually
-from tests.operator.permissions import CLUSTER_WIDE, RULES, cluster_user, user_in
+from tests.operator.permissions import CLUSTER_WIDE, RULES, cluster_user, user_in, without
 from tests.operator.samples import policy
+from tests.operator.test_served_cells import answer
 from tests.support.apiserver import ApiServer
 from turbospec_operator.cluster import EVENTS, JOBS, POLICIES, Cluster
 
@@ -65,7 +66,6 @@ async def test_all_namespaces_are_governed_with_the_cluster_wide_permissions(
     [
         ("list", "pods", "list pods"),
         ("list", "jobs", "list jobs.batch"),
-        ("create", "jobs", "create jobs.batch"),
         ("list", "speculationprofiles", "list speculationprofiles.turbospec.io"),
         ("create", "configmaps", "create configmaps"),
     ],
@@ -87,6 +87,39 @@ async def test_a_missing_permission_is_named_in_the_status_and_the_rest_goes_on(
             return operator.get("/readyz") == (200, "ok\n")
 
         await eventually("readiness", is_ready, operator)
+
+
+async def test_where_jobs_are_forbidden_profiles_grow_until_they_are_allowed(
+    api_with_crds: ApiServer, cluster: Cluster, namespace: str, operator_process: OperatorProcess
+) -> None:
+    """No human step: the condition says why and which command allows Jobs; with the right there, the Job is made."""
+    user = user_in(api_with_crds, namespace, without("create", "jobs"))
+    operator_process.environment["KUBECONFIG"] = str(user)
+
+    async def profiled(reason: str) -> str | None:
+        found = shop.condition(await shop.policy_status(cluster, namespace), "Profiled")
+        return found["message"] if found.get("reason") == reason else None
+
+    async with EngineStandIn() as engine:
+        engine.cells = answer()
+        await shop.add_engine(cluster, namespace, "chat-1", engine)
+        await cluster.create(POLICIES, namespace, policy(namespace))
+        operator_process.start()
+
+        async def grown() -> bool:
+            message = await profiled("ProfileGrownWithoutJob")
+            return message is not None and "kubectl create rolebinding turbospec-profiling" in message
+
+        await eventually("a profile that has grown", grown, operator_process)
+        user_in(api_with_crds, namespace, RULES)
+        operator_process.kill()  # the same one would try again within 30 s, a new one does so at once
+        operator_process.start()
+
+        async def measuring() -> bool:
+            jobs = await shop.found(cluster, JOBS, namespace)
+            return len(jobs) == 1 and await profiled("ProfileStale") is not None
+
+        await eventually("a Job", measuring, operator_process)
 
 
 @pytest.mark.parametrize(

@@ -155,14 +155,16 @@ async def test_a_missing_permission_comes_with_the_command_that_grants_it() -> N
         await create(cluster)
     assert "may not create jobs.batch in shop" in str(caught.value)
     assert command in str(caught.value)
+    assert caught.value.forbidden
 
 
 async def test_what_admission_refuses_is_said_and_a_silent_api_server_is_asked_again() -> None:
     """A refusal waits for a person; no answer does not."""
     cluster = FakeCluster()
     cluster.errors = {JOBS: ApiError("create", JOBS, "shop", 403, 'admission webhook "policy" denied the request')}
-    with pytest.raises(ObstacleError, match="denied the request"):
+    with pytest.raises(ObstacleError, match="denied the request") as caught:
         await create(cluster)
+    assert not caught.value.forbidden
     cluster.errors = {JOBS: ApiError("create", JOBS, "shop", None, "no answer")}
     with pytest.raises(ApiError):
         await create(cluster)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.fleet.builders import KEY as UNIT_KEY
 from tests.fleet.builders import pod, policy, report
 from tests.operator import shop
 from tests.operator.engine_stand_in import EngineStandIn
@@ -53,6 +54,18 @@ async def test_engines_are_asked_where_a_policy_wants_it_and_once_a_minute(clien
             assert list(found) == ["pod-chat-0"]
             assert len(found["pod-chat-0"]) == 10
         assert engine.cells_asked == 1
+
+
+async def test_engines_whose_job_is_forbidden_are_asked_under_source_job(client: EngineClient) -> None:
+    """Of that key in that namespace, and for no policy that wants nothing measured."""
+    existing = policy(profile_source=ProfileSource.EXISTING)
+    async with EngineStandIn("right") as engine:
+        engine.cells = answer()
+        reader, pods = ServedCellsReader(client), [pod("chat-0")]
+        for source, forbidden in ((policy(), {("other", UNIT_KEY)}), (existing, {("team", UNIT_KEY)})):
+            assert await reader.read(pods, [source], endpoints(pods, engine), forbidden) == {}
+        found = await reader.read(pods, [policy()], endpoints(pods, engine), {("team", UNIT_KEY)})
+        assert len(found["pod-chat-0"]) == 10
 
 
 async def test_an_engine_that_does_not_answer_keeps_its_cells(
@@ -120,3 +133,9 @@ async def test_a_profile_grows_on_a_real_api_server(
             return "grown while serving" in shop.condition(status, "Profiled").get("message", "")
 
         await eventually("a status that says so", told, operator_process)
+
+        async def said() -> bool:
+            status = (await shop.profiles(cluster, namespace))[0].get("status") or {}
+            return [each["reason"] for each in status.get("conditions", [])] == ["InUse", "Grown"]
+
+        await eventually("a profile that says that it is in use", said, operator_process)

@@ -85,3 +85,22 @@ def test_an_event_is_about_the_policy_or_about_a_pod_with_the_policy_beside_it()
     }
     assert of_pod["related"] == plain["regarding"]
     assert of_pod["metadata"]["name"].startswith("chat-0.")
+
+
+def test_what_is_said_of_a_pod_has_one_name_whoever_says_it_again() -> None:
+    """So an operator that restarts makes no second event of it; of a policy, each change of reason makes one."""
+    about = EmitEvent(
+        "shop", "chat", "uid-1", "Warning", "OutlierStepTimes", "slow", EngineAddress("shop", "a", "pod-1")
+    )
+
+    def name(effect: EmitEvent, instance: str = "operator-1", seconds: float = LATER) -> str:
+        return str(event(effect, instance, seconds)["metadata"]["name"])
+
+    assert name(about) == name(replace(about, message="slower"), "operator-2", LATER + 60)
+    others = {
+        name(replace(about, reason="Other")),
+        name(replace(about, regarding=EngineAddress("shop", "a", "pod-2"))),
+        name(replace(about, regarding=None)),
+        name(replace(about, regarding=None)),
+    }
+    assert len(others - {name(about)}) == 4

@@ -5,12 +5,14 @@ import string
 import zlib
 from itertools import product
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from turbospec.profiling.codec import (
+    PLAIN_FIELDS,
     TERMINATION_MESSAGE_BYTES,
     CodecError,
     ReportedFailureError,
@@ -20,6 +22,7 @@ from turbospec.profiling.codec import (
 )
 from turbospec.wire.identity import ProfileIdentity
 from turbospec.wire.latency import LatencyCell, LatencyFit
+from turbospec.wire.plain_engine import PlainCell, PlainEngine
 from turbospec.wire.profile_result import ProfileResult
 
 texts = st.text(max_size=60)
@@ -38,6 +41,16 @@ cells = st.fixed_dictionaries(
         "samples": st.integers(1, 1000),
     }
 ).map(LatencyCell.model_validate)
+plain_engines = st.fixed_dictionaries(
+    {
+        "cells": st.lists(
+            st.fixed_dictionaries(dict.fromkeys(PLAIN_FIELDS, st.integers(1, 1024))),
+            max_size=4,
+        ),
+        "kv_cache_tokens": st.integers(0, 10**9),
+        "start_seconds": st.integers(0, 3600),
+    }
+)
 results = st.fixed_dictionaries(
     {
         "identity": identities,
@@ -48,6 +61,8 @@ results = st.fixed_dictionaries(
         "duration_seconds": st.integers(0, 10**6),
         "runtime_version": texts,
         "coverage": st.none() | texts,
+        "start_seconds": st.none() | st.integers(0, 3600),
+        "plain": st.none() | plain_engines,
     }
 ).map(ProfileResult.model_validate)
 
@@ -127,6 +142,34 @@ def test_overflow_drops_whole_points_and_rounds_to_three_digits(limit: int) -> N
     for cell in back.cells:
         want = exact[cell.batch, cell.context_tokens, cell.draft_tokens]
         assert abs(cell.microseconds - want) <= 0.005 * want
+
+
+def with_plain(result: ProfileResult) -> ProfileResult:
+    """With the plain engine's time at every point of the grid."""
+    points = [PlainCell.model_validate(cell.model_dump(include=set(PLAIN_FIELDS))) for cell in result.cells[::6]]
+    plain = PlainEngine(cells=points, kv_cache_tokens=480_000, start_seconds=40)
+    return result.model_copy(update={"plain": plain, "start_seconds": 55})
+
+
+@pytest.mark.parametrize(
+    ("limit", "points", "plain"),
+    [(60_000, 64, 64), (2000, 64, range(5, 64)), (1500, range(5, 64), 4), (660, 4, 0)],
+    ids=["all", "some of the plain engine's", "four of them", "none"],
+)
+def test_cells_of_the_plain_engine_go_before_points(limit: int, points: Any, plain: Any) -> None:
+    """What the choice of K rests on is worth more; what is known besides cells stays in any case."""
+    back = decode(encode(with_plain(LARGE), limit))
+    assert back.plain is not None
+    kept = len({(c.batch, c.context_tokens) for c in back.cells})
+    assert kept in (points if isinstance(points, range) else (points,))
+    assert len(back.plain.cells) in (plain if isinstance(plain, range) else (plain,))
+    assert (back.plain.kv_cache_tokens, back.plain.start_seconds, back.start_seconds) == (480_000, 40, 55)
+
+
+def test_a_usual_profile_and_its_plain_engine_fit_a_termination_message_whole() -> None:
+    """21 points at six K, and as many of the plain engine."""
+    usual = with_plain(grid_result([1, 2, 4, 8, 16, 32, 64], [128, 512, 900], [0, 1, 2, 3, 4, 5]))
+    assert decode(encode(usual, TERMINATION_MESSAGE_BYTES)) == usual
 
 
 @pytest.mark.parametrize("limit", [1000, 1400])

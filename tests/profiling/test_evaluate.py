@@ -85,12 +85,31 @@ def test_one_wild_step_does_not_move_a_cell() -> None:
     assert cell.samples == 5
 
 
+@pytest.mark.parametrize(("share", "width", "error"), [(0.8, 0.75, 0.03), (0.6, 0.5, 0.03), (0.3, 0.2, 0.05)])
+def test_where_drafts_are_scarce_everywhere_shorter_ones_count(share: float, width: float, error: float) -> None:
+    """Scaled by a fit of what steps verified, and said: cells are nearly those of full drafts."""
+    records = {
+        plan: [
+            record(plan, k, drafted=round(plan.batch * k * each), grown=10 * i)
+            for k in KS
+            for i, each in enumerate((share, share, share, 0.0, share))
+        ]
+        for plan in [CellPlan(batch, prompt, 64) for batch in (8, 16, 32) for prompt in (128, 512)]
+    }
+    found = evaluate(records, KS)
+    assert found.width == width
+    for cell in found.model.cells:
+        b, k = cell.batch, cell.draft_tokens
+        truth = step_seconds(b, b * k, 0, b * cell.context_tokens, k)
+        assert cell.seconds == pytest.approx(truth, rel=error)
+
+
 def test_too_few_steps_are_an_error_with_a_reason() -> None:
     """Nothing at all, and less than three steps of one K everywhere."""
     with pytest.raises(TooFewSamplesError, match="no cell has 3 clean steps"):
         evaluate({}, KS)
     scarce = {plan: [r for r in seen if r.interval_draft_tokens != 3] for plan, seen in full().items()}
-    with pytest.raises(TooFewSamplesError, match="each K of 0, 1, 3"):
+    with pytest.raises(TooFewSamplesError, match=r"each K of 0, 1, 3.*nearest: batch 1, prompt 128: .* 0/0 at K=3"):
         evaluate(scarce, KS)
 
 

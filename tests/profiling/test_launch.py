@@ -25,8 +25,8 @@ def vllm(script: str, folder: Path, runner: str) -> subprocess.Popen[str]:
         "import subprocess\n"
         "original = subprocess.run\n"
         "def run(command, **options):\n"
-        "    if command[1:] == ['-m', 'turbospec.profiling.runner']:\n"
-        f"        command = [command[0], {str(folder / 'runner.py')!r}]\n"
+        "    if command[1:] in (['-m', 'turbospec.profiling.runner'], ['-m', 'turbospec.profiling.plain_runner']):\n"
+        f"        command = [command[0], {str(folder / 'runner.py')!r}, command[2]]\n"
         "    return original(command, **options)\n"
         "subprocess.run = run\n"
     )

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from tests.profiling.fake_engine import IDENTITY, TOKEN, FakeEngine, serve, step_seconds
-from turbospec.profiling import runner
+from turbospec.profiling import beside_vllm, runner
 from turbospec.profiling.codec import ReportedFailureError, decode
 from turbospec.profiling.load import LoadGenerator, Wave
+from turbospec.profiling.variables import AGAIN
 from turbospec.wire.engine_state import Unsupported
 from turbospec.wire.profile_result import ProfileResult
 
@@ -76,7 +77,11 @@ def test_prompts_that_run_together_share_no_prefix(tmp_path: Path, monkeypatch: 
 def test_only_the_wanted_draft_lengths_are_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What no policy uses is not paid for; the ends of the range always are."""
     engine = FakeEngine(max_num_seqs=2, max_draft_tokens=5)
-    _, text = run(engine, tmp_path, monkeypatch, TURBOSPEC_PROFILE_DRAFT_TOKENS="0,1,3", TURBOSPEC_PROFILE_SECONDS="3")
+    environment = {"TURBOSPEC_PROFILE_DRAFT_TOKENS": "0,1,3", "TURBOSPEC_PROFILE_SECONDS": "3"}
+    environment["TURBOSPEC_PROFILE_BEGAN"] = str(time.monotonic() - 50)
+    status, text = run(engine, tmp_path, monkeypatch, **environment)
+    assert status == AGAIN, "there is time for a second start"
+    assert (decode(text).start_seconds or 0) >= 50
     assert {cell.draft_tokens for cell in decode(text).cells} == {0, 1, 3, 5}
     assert set(engine.forced) == {0, 1, 3, 5}
 
@@ -127,8 +132,8 @@ def test_a_failed_run_says_why(
     engine: FakeEngine, environment: dict[str, str], reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Exit status 1, and one line of reason in the termination message."""
-    monkeypatch.setattr(runner, "CONTROL_SECONDS", 0.2)
-    monkeypatch.setattr(runner, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr(beside_vllm, "CONTROL_SECONDS", 0.2)
+    monkeypatch.setattr(beside_vllm, "POLL_SECONDS", 0.05)
     status, text = run(engine, tmp_path, monkeypatch, **{"TURBOSPEC_PROFILE_SECONDS": "1"} | environment)
     assert status == 1
     with pytest.raises(ReportedFailureError, match=reason):

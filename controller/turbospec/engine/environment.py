@@ -15,10 +15,14 @@ logger = logging.getLogger("vllm.turbospec.engine")
 
 @dataclass(frozen=True, slots=True)
 class EngineEnvironment:
-    """What the pod's environment asks of the runtime; every field has a default that serves."""
+    """What the pod's environment asks of the runtime; every field has a default that serves.
+
+    ``plain``: this is the second start of a profiling run, which does without speculation.
+    """
 
     disabled: bool
     profile: bool
+    plain: bool
     token_sha256: str | None
     control_host: str
     control_port: int
@@ -31,6 +35,7 @@ def read_environment(environ: Mapping[str, str]) -> EngineEnvironment:
     return EngineEnvironment(
         disabled=environ.get("TURBOSPEC_DISABLE", "") == "1",
         profile=environ.get("TURBOSPEC_PROFILE", "") == "1",
+        plain="TURBOSPEC_PROFILE_PLAIN" in environ,
         token_sha256=_token_hash(environ.get("TURBOSPEC_TOKEN_SHA256")),
         # All addresses by default: the operator reaches the pod by its IP, and every /v1 path needs the token.
         control_host=environ.get("TURBOSPEC_CONTROL_HOST") or "0.0.0.0",  # noqa: S104 - see above

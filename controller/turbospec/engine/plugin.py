@@ -17,12 +17,24 @@ def register() -> None:
         if environment.disabled:
             return
         _wrap_scheduler_choice()
+        if environment.plain:
+            _without_speculation()
         if environment.profile and multiprocessing.parent_process() is None:
             from turbospec.profiling import launch
 
             launch.start()
     except Exception:  # noqa: BLE001 - vLLM calls this unguarded: an error here would keep the server from starting
         logger.warning("TurboSpec could not be loaded; vLLM serves without it", exc_info=True)
+
+
+def _without_speculation() -> None:
+    """Has vLLM pass over every speculative option: here they meet, from the command line, a file or the model itself.
+
+    A release that does without this method speculates all the same, and the run finds out.
+    """
+    from vllm.engine.arg_utils import EngineArgs
+
+    EngineArgs.create_speculative_config = lambda *_args, **_options: None
 
 
 def _wrap_scheduler_choice() -> None:

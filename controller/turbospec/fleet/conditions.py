@@ -8,7 +8,7 @@ from turbospec.fleet import drift
 from turbospec.fleet.drift import DriftStanding
 from turbospec.fleet.effects import ConditionValue, StoppedTemplate
 from turbospec.fleet.matching import Overlap
-from turbospec.fleet.profiling import ProfileReason, ProfileStanding, urgency
+from turbospec.fleet.profile_standing import ProfileReason, ProfileStanding, urgency
 from turbospec.fleet.scale_metrics import scaling_compatible
 from turbospec.fleet.scaling import ScaleTarget
 from turbospec.fleet.snapshot import Mode, PolicyView
@@ -31,13 +31,19 @@ _BY_URGENCY = (
     "EngineUnreachable",
     "ProfilingInProgress",
     "ProfilingPending",
+    "JobsForbidden",
     "ProfileGrowing",
     "Pending",
     "EngineStarting",
 )
 """Which of several reasons a condition shows: first what waits for a person, then what passes by itself."""
 
-_PROFILED_STATUS = {ProfileReason.READY: "True", ProfileReason.STALE: "True", ProfileReason.NOT_NEEDED: "Unknown"}
+_PROFILED_STATUS = {
+    ProfileReason.READY: "True",
+    ProfileReason.STALE: "True",
+    ProfileReason.GROWN_WITHOUT_JOB: "True",
+    ProfileReason.NOT_NEEDED: "Unknown",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from turbospec.fleet.effects import CreateProfilingJob, Effect, EnsureRuntime, H
 from turbospec.fleet.load import forget_load
 from turbospec.fleet.memory import FleetMemory, request_key
 from turbospec.fleet.policy_round import decide_policy
+from turbospec.fleet.profile_status import ProfileUse, profile_statuses
 from turbospec.fleet.snapshot import FleetSnapshot
 from turbospec.fleet.survey import Survey, survey
 
@@ -30,6 +31,8 @@ def decide(snapshot: FleetSnapshot, memory: FleetMemory) -> tuple[tuple[Effect, 
     pushes = [push for each in rounds.values() for push in each.pushes]
     reports = [report for each in rounds.values() for report in each.reports]
     loads = {key: load for each in rounds.values() for key, load in each.loads.items()}
+    use = ProfileUse(tuple(fleet.candidates.values()), fleet.profiles, fleet.agreement.drifted, fleet.now_seconds)
+    statuses, profile_memory = profile_statuses(snapshot.profiles, use, memory.profile_statuses)
     unseen = {key: load for key, load in memory.loads.items() if key not in loads}
     remembered = FleetMemory(
         engines={uid: engine for each in rounds.values() for uid, engine in each.engines.items()},
@@ -42,8 +45,9 @@ def decide(snapshot: FleetSnapshot, memory: FleetMemory) -> tuple[tuple[Effect, 
         jobs=fleet.jobs,
         failed_starts={uid: each.failed_starts for uid, each in rounds.items()},
         scale_events=fleet.scale_events,
+        profile_statuses=profile_memory,
     )
-    return (*requests, *fleet.grown, *pushes, *reports, *fleet.agreement.events), remembered
+    return (*requests, *fleet.grown, *pushes, *statuses, *reports, *fleet.agreement.events), remembered
 
 
 def _runtimes(fleet: Survey, memory: FleetMemory) -> list[EnsureRuntime]:

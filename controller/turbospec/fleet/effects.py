@@ -165,8 +165,22 @@ class SetPolicyStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class SetProfileStatus:
+    """The conditions of a SpeculationProfile."""
+
+    namespace: str
+    name: str
+    uid: str
+    observed_generation: int
+    conditions: tuple[ConditionValue, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class EmitEvent:
-    """A Kubernetes event on a policy, or on the pod of one of its engines; decided on changes only."""
+    """A Kubernetes event on a policy, or on the pod of one of its engines; decided on changes only.
+
+    On a pod there is one of each reason, as long as it is kept (an hour), however often it is decided.
+    """
 
     namespace: str
     policy: str
@@ -178,5 +192,12 @@ class EmitEvent:
 
 
 Effect = (
-    PushControl | EnsureRuntime | CreateProfilingJob | HarvestProfile | WriteServedProfile | SetPolicyStatus | EmitEvent
+    PushControl
+    | EnsureRuntime
+    | CreateProfilingJob
+    | HarvestProfile
+    | WriteServedProfile
+    | SetPolicyStatus
+    | SetProfileStatus
+    | EmitEvent
 )

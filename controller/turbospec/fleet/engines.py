@@ -9,8 +9,8 @@ from turbospec.fleet.documents import Document, DocumentKind
 from turbospec.fleet.effects import PushControl
 from turbospec.fleet.memory import EngineMemory, PooledPosition
 from turbospec.fleet.prior import is_mature, prior_code
+from turbospec.fleet.profile_standing import ProfileStanding
 from turbospec.fleet.profiles import FittingProfile
-from turbospec.fleet.profiling import ProfileStanding
 from turbospec.fleet.snapshot import EngineLoopMode, EngineReport, Mode, PodView, PolicyView, ProfileSource
 from turbospec.fleet.standing import EngineStanding
 

@@ -1,6 +1,6 @@
 """What profiling Jobs are decided on, beside the engines that need them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from turbospec.fleet.effects import CreateProfilingJob, HarvestProfile
@@ -13,6 +13,11 @@ from turbospec.fleet.snapshot import JobObstacle, JobView
 
 REQUEST_PAUSE_SECONDS = 30.0
 """How long a request may take to show in the snapshot before it is made again. All requests are idempotent."""
+
+
+def forbidden_keys(obstacles: Iterable[JobObstacle]) -> frozenset[ProfileKey]:
+    """The keys whose Jobs the operator may not create."""
+    return frozenset((each.namespace, each.key) for each in obstacles if each.forbidden)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +44,14 @@ class JobSituation:
         asked = self.requested.get(request_key(effect), float("-inf"))
         return self.now_seconds - asked >= REQUEST_PAUSE_SECONDS
 
-    def obstacle(self, namespace: str, name: str) -> str | None:
+    def obstacle(self, namespace: str, name: str) -> JobObstacle | None:
         """Why this Job could not be created."""
-        return next((each.message for each in self.obstacles if (each.namespace, each.name) == (namespace, name)), None)
+        return next((each for each in self.obstacles if (each.namespace, each.name) == (namespace, name)), None)
+
+    @property
+    def forbidden(self) -> frozenset[ProfileKey]:
+        """The keys whose Jobs the operator may not create."""
+        return forbidden_keys(self.obstacles)
 
     def next_jobs(self, wants: list[Want]) -> tuple[CreateProfilingJob, ...]:
         """Those of the wanted Jobs whose turn it is."""

@@ -9,12 +9,14 @@ from dataclasses import dataclass, field, replace
 
 from turbospec.control.objective import Objective
 from turbospec.fleet.effects import (
+    ConditionValue,
     CreateProfilingJob,
     Effect,
     EnsureRuntime,
     HarvestProfile,
     PushControl,
     SetPolicyStatus,
+    SetProfileStatus,
     TableRange,
     WriteServedProfile,
 )
@@ -108,6 +110,9 @@ class PolicyMemory:
     seconds: float
 
 
+ProfileStatuses = Mapping[str, tuple[tuple[ConditionValue, ...], float]]
+"""The conditions written last, and when, by the profile's uid."""
+
 FailedStarts = Mapping[str, tuple[tuple[str, str], ...]]
 """(template, pod uid) of injected pods whose engine ended before they were Ready, by policy uid."""
 
@@ -134,6 +139,7 @@ class FleetMemory:
     jobs: Mapping[JobName, JobSight] = field(default_factory=dict)
     failed_starts: FailedStarts = field(default_factory=dict)
     scale_events: Mapping[tuple[str, str], ScaleEvent] = field(default_factory=dict)
+    profile_statuses: ProfileStatuses = field(default_factory=dict)
 
 
 def request_key(effect: CreateProfilingJob | HarvestProfile | EnsureRuntime) -> tuple[str, str, str]:
@@ -153,7 +159,7 @@ def forget(memory: FleetMemory, failed: Iterable[Effect]) -> FleetMemory:
     A document that an engine *refused* has reached it: leave it out, so that it is repeated with a growing pause.
     """
     engines, policies, requested = dict(memory.engines), dict(memory.policies), dict(memory.requested)
-    served = dict(memory.served)
+    served, profile_statuses = dict(memory.served), dict(memory.profile_statuses)
     for effect in failed:
         if isinstance(effect, PushControl):
             known = engines.get(effect.engine.uid)
@@ -165,4 +171,13 @@ def forget(memory: FleetMemory, failed: Iterable[Effect]) -> FleetMemory:
             requested.pop(request_key(effect), None)
         elif isinstance(effect, WriteServedProfile):
             served.pop((effect.namespace, effect.key), None)
-    return replace(memory, engines=engines, policies=policies, requested=requested, served=served)
+        elif isinstance(effect, SetProfileStatus):
+            profile_statuses.pop(effect.uid, None)
+    return replace(
+        memory,
+        engines=engines,
+        policies=policies,
+        requested=requested,
+        served=served,
+        profile_statuses=profile_statuses,
+    )

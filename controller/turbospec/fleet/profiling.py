@@ -1,14 +1,15 @@
 """Profiling Jobs: when one is created, retried and harvested, and how the profile of a key stands."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from enum import StrEnum
+from dataclasses import dataclass, replace
 
 from turbospec.fleet import aging
 from turbospec.fleet.effects import CreateProfilingJob, HarvestProfile
 from turbospec.fleet.job_queue import Want
 from turbospec.fleet.job_situation import REQUEST_PAUSE_SECONDS, JobSituation
 from turbospec.fleet.job_times import JobSight, ended_at
+from turbospec.fleet.memory import request_key
+from turbospec.fleet.profile_standing import ProfileReason, ProfileStanding, urgency
 from turbospec.fleet.profiles import FittingProfile, ProfileKey, profile_name
 from turbospec.fleet.snapshot import (
     EngineReport,
@@ -32,36 +33,6 @@ GROWING = (
     "no profile yet: engines learn their step times while serving, and a profile is written when they have seen K = 0, "
     "another K and four points of batch and context."
 )
-
-
-class ProfileReason(StrEnum):
-    """How the profile of one key stands, as condition reasons, the most urgent first."""
-
-    INVALID = "ProfileInvalid"
-    FAILED = "ProfilingFailed"
-    MISSING = "ProfileMissing"
-    BLOCKED = "ProfilingBlocked"
-    IN_PROGRESS = "ProfilingInProgress"
-    PENDING = "ProfilingPending"
-    GROWING = "ProfileGrowing"
-    PROVISIONAL = "ProfileProvisional"
-    STALE = "ProfileStale"
-    READY = "ProfileReady"
-    NOT_NEEDED = "NotNeeded"
-
-    @property
-    def usable(self) -> bool:
-        """Whether engines are given a profile's model."""
-        return self in (ProfileReason.PROVISIONAL, ProfileReason.STALE, ProfileReason.READY)
-
-
-@dataclass(frozen=True, slots=True)
-class ProfileStanding:
-    """How the profile of one key stands for one policy. ``profile`` is its name where there is one."""
-
-    reason: ProfileReason
-    message: str
-    profile: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +61,6 @@ class ProfilingPlan:
 
     effects: tuple[CreateProfilingJob | HarvestProfile, ...]
     standings: Mapping[tuple[str, str], ProfileStanding]
-
-
-def urgency(reason: ProfileReason) -> int:
-    """Sort key: what waits for a person first."""
-    return list(ProfileReason).index(reason)
 
 
 def job_name(key: str, attempt: int) -> str:
@@ -135,9 +101,7 @@ def plan_profiling(
             effect, standing = _advance(place, overdue or wanting, newer, situation)
             if profile is not None:
                 effect = aging.again(effect, all_jobs)
-                why = aging.message(profile, standing.message, now, drifted=gone_off)
-                standing = ProfileStanding(ProfileReason.STALE, why, profile.name)
-            shared[place] = standing
+            shared[place] = _beside(profile, standing, now, drifted=gone_off)
             if isinstance(effect, CreateProfilingJob):
                 wants[place] = Want(effect, (overdue or wanting)[0].policy.max_concurrent_nodes)
             elif effect is not None and situation.may_request(effect):
@@ -182,6 +146,24 @@ def _standing_of(profile: FittingProfile) -> ProfileStanding:
         f"Correct it, or delete it to have it made anew: kubectl delete speculationprofile {profile.name}"
     )
     return ProfileStanding(ProfileReason.INVALID, message, profile.name)
+
+
+def _beside(
+    profile: FittingProfile | None, standing: ProfileStanding, now_seconds: float, *, drifted: bool
+) -> ProfileStanding:
+    """The standing of a key that a Job is wanted for, beside the profile it has.
+
+    Where Jobs are forbidden, profiles grow as with source Serving; one that was measured stays.
+    """
+    forbidden = standing.reason is ProfileReason.FORBIDDEN
+    if profile is None:
+        message = f"as with source Serving, {GROWING} {standing.message}" if forbidden else standing.message
+        return replace(standing, message=message)
+    if forbidden and profile.served:
+        message = f"profile {profile.name} is used as with source Serving ({profile.coverage}). {standing.message}"
+        return ProfileStanding(ProfileReason.GROWN_WITHOUT_JOB, message, profile.name)
+    message = aging.message(profile, standing.message, now_seconds, drifted=drifted)
+    return ProfileStanding(ProfileReason.STALE, message, profile.name)
 
 
 def _without_job(member: Candidate) -> ProfileStanding:
@@ -267,14 +249,21 @@ def _create(
         busy_nodes=tuple(sorted({job.node for job in situation.jobs if job.phase is JobPhase.RUNNING and job.node})),
     )
     obstacle = situation.obstacle(namespace, name)
+    known = (ProfileReason.FORBIDDEN, ProfileReason.GROWN_WITHOUT_JOB)
+    told = any(("Profiled", reason) in member.policy.reported for member in wanting for reason in known)
+    if obstacle is None and told and request_key(job) not in situation.requested:
+        # We have just started: until the first answer what stands in the status holds, so that no event says otherwise.
+        return job, ProfileStanding(ProfileReason.FORBIDDEN, "Jobs were forbidden here, which is looked at again now.")
     if obstacle is not None:
-        message = f"{obstacle} It is tried again every {REQUEST_PAUSE_SECONDS:.0f} s."
-        return job, ProfileStanding(ProfileReason.BLOCKED, message)
+        reason = ProfileReason.FORBIDDEN if obstacle.forbidden else ProfileReason.BLOCKED
+        return job, ProfileStanding(
+            reason, f"{obstacle.message} It is tried again every {REQUEST_PAUSE_SECONDS:.0f} s."
+        )
     return job, ProfileStanding(ProfileReason.IN_PROGRESS, f"Job {name} is being created.")
 
 
 def _in_the_queue(want: Want, standing: ProfileStanding) -> ProfileStanding:
-    if standing.reason in (ProfileReason.BLOCKED, ProfileReason.STALE):
+    if standing.reason in (ProfileReason.BLOCKED, ProfileReason.FORBIDDEN) or standing.reason.usable:
         return standing
     message = (
         f"Job {want.job.name} waits for its turn: at most {want.max_concurrent_nodes} nodes measure at the same time "

@@ -13,8 +13,9 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from turbospec.control.latency import LatencyModel
+from turbospec.fleet.profile_standing import ProfileReason, ProfileStanding
 from turbospec.fleet.profiles import FittingProfile, ProfileKey, fitting
-from turbospec.fleet.profiling import Candidate, ProfileReason, ProfileStanding
+from turbospec.fleet.profiling import Candidate
 from turbospec.fleet.snapshot import EngineIdentity, ProfileView
 
 PATCH_RELEASE = 0.05

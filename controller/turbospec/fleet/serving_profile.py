@@ -1,6 +1,7 @@
-"""Profiles that grow while engines serve (``profiling.source: Serving``), for fleets without a spare accelerator."""
+"""Profiles that grow while engines serve (``profiling.source: Serving``), for fleets without a spare accelerator, or
+where the operator may not create Jobs."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from statistics import median
 
 from turbospec.control.latency import (
@@ -44,16 +45,17 @@ def plan_served(
     profiles: Mapping[ProfileKey, FittingProfile],
     written: Mapping[ProfileKey, float],
     now_seconds: float,
+    forbidden: Container[ProfileKey] = (),
 ) -> tuple[tuple[WriteServedProfile, ...], Mapping[ProfileKey, float]]:
     """The profiles to write, and when each was last looked at (``written``, as remembered).
 
-    Only for a key that has no profile but one grown before, by policies with source Serving that are not paused. What
-    is there is left alone until it is ``WRITE_SECONDS`` old and engines have news.
+    Only for a key that has no profile but one grown before, by policies that are not paused and have source Serving, or
+    source Job where Jobs of that key are ``forbidden``. What is there is left alone until it is ``WRITE_SECONDS`` old
+    and engines have news.
     """
     by_place: dict[ProfileKey, list[Candidate]] = {}
     for candidate in candidates:
-        policy = candidate.policy
-        if policy.profile_source is ProfileSource.SERVING and policy.mode is not Mode.PAUSED and candidate.pod.cells:
+        if candidate.policy.mode is not Mode.PAUSED and candidate.pod.cells and _grows(candidate, forbidden):
             by_place.setdefault(candidate.place, []).append(candidate)
     effects: list[WriteServedProfile] = []
     looked: dict[ProfileKey, float] = {}
@@ -104,6 +106,11 @@ def has_news(known: LatencyModel, found: LatencyModel) -> bool:
         off += cell.samples * abs(predicted / cell.seconds - 1.0)
         weight += cell.samples
     return off > NEWS * weight
+
+
+def _grows(candidate: Candidate, forbidden: Container[ProfileKey]) -> bool:
+    source = candidate.policy.profile_source
+    return source is ProfileSource.SERVING or (source is ProfileSource.JOB and candidate.place in forbidden)
 
 
 def _write(place: ProfileKey, members: Sequence[Candidate], grown: LatencyModel) -> WriteServedProfile:

@@ -9,7 +9,7 @@ from turbospec.control.region_fit import RegionFit
 from turbospec.control.served_cells import ServedCell
 from turbospec.fleet.autoscalers import AutoscalerView
 from turbospec.fleet.demand import RequestCounts
-from turbospec.fleet.effects import DecisionReport, StoppedTemplate, TableRange
+from turbospec.fleet.effects import ConditionValue, DecisionReport, StoppedTemplate, TableRange
 
 
 class Mode(StrEnum):
@@ -177,6 +177,7 @@ class ProfileView:
     measured, where the profile says it. ``identity`` is that of the engine it was measured on, ``measured_seconds``
     when that was. ``served``: it was grown while engines served, not measured by a Job or a person.
     ``hold_out_error``: the fit's median relative error on cells that it had not seen, where the profile says it.
+    ``reported`` are the conditions in its status now.
     """
 
     namespace: str | None
@@ -189,6 +190,9 @@ class ProfileView:
     measured_seconds: float | None = None
     served: bool = False
     hold_out_error: float | None = None
+    uid: str = ""
+    generation: int = 0
+    reported: tuple[ConditionValue, ...] = ()
 
 
 class JobPhase(StrEnum):
@@ -224,11 +228,16 @@ class JobView:
 
 @dataclass(frozen=True, slots=True)
 class JobObstacle:
-    """Why the profiling Job of this name could not be created when it was tried last, and what to do."""
+    """Why the profiling Job of this name, for this key, could not be created when it was tried last, and what to do.
+
+    ``forbidden``: the operator lacks the permission.
+    """
 
     namespace: str
     name: str
+    key: str
     message: str
+    forbidden: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from turbospec.fleet import objective, pushing
 from turbospec.fleet.documents import Document, DocumentKind, read_id
 from turbospec.fleet.memory import EngineMemory
-from turbospec.fleet.profiling import ProfileReason, ProfileStanding
+from turbospec.fleet.profile_standing import ProfileReason, ProfileStanding
 from turbospec.fleet.snapshot import EngineReport, Mode, PodView, PolicyView
 
 INJECT_LABEL = "turbospec.io/inject"
@@ -93,7 +93,7 @@ def towards(
     applied = read_id(report.applied_id).kind
     no_model = wanted.kind is DocumentKind.WAITING and not profiling.reason.usable
     # Growing is no lack: the engine decides by what it learns.
-    no_model = no_model and profiling.reason is not ProfileReason.GROWING
+    no_model = no_model and profiling.reason not in (ProfileReason.GROWING, ProfileReason.FORBIDDEN)
     if not pushing.in_force(memory, report, wanted) and (not no_model or pod.refusal is not None):
         if pod.refusal is not None:
             message = f"the engine refused its document ({pod.refusal}) and keeps the last good one; it is asked again."

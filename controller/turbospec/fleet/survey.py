@@ -9,8 +9,9 @@ from turbospec.fleet.job_situation import JobSituation
 from turbospec.fleet.job_times import JobName, JobSight, look
 from turbospec.fleet.matching import Governance, govern, seniority
 from turbospec.fleet.memory import FleetMemory
+from turbospec.fleet.profile_standing import ProfileStanding
 from turbospec.fleet.profiles import FittingProfile, ProfileKey, fitting_profiles
-from turbospec.fleet.profiling import Candidate, ProfileStanding, plan_profiling
+from turbospec.fleet.profiling import Candidate, plan_profiling
 from turbospec.fleet.reuse import with_stand_ins
 from turbospec.fleet.scale_events import ScaleEvent, classify, moving_owners
 from turbospec.fleet.scaling import ScaleTarget, scale_targets, targets_by_pod
@@ -74,7 +75,7 @@ def survey(snapshot: FleetSnapshot, memory: FleetMemory) -> Survey:
         drifted=agreement.drifted,
     )
     plan = plan_profiling(candidates.values(), own, jobs)
-    grown, served = plan_served(candidates.values(), own, memory.served, now)
+    grown, served = plan_served(candidates.values(), own, memory.served, now, jobs.forbidden)
     profiles, standings = with_stand_ins(snapshot.profiles, candidates.values(), own, plan.standings)
     return Survey(
         snapshot=snapshot,

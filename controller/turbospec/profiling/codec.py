@@ -12,13 +12,14 @@ import base64
 import binascii
 import json
 import zlib
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from turbospec.profiling.spread import farthest_first
 from turbospec.wire.latency import LatencyCell, LatencyFit
+from turbospec.wire.plain_engine import PlainCell
 from turbospec.wire.profile_result import MAX_COVERAGE, ProfileResult
 
 TERMINATION_MESSAGE_BYTES = 4096
@@ -34,6 +35,9 @@ MAX_JSON = 1_048_576
 """Bounds on what is decoded, so that a forged message cannot take the reader's memory."""
 
 CELL_FIELDS = ("batch", "context_tokens", "draft_tokens", "prefill_tokens", "microseconds", "samples")
+PLAIN_FIELDS = ("batch", "context_tokens", "microseconds", "samples")
+
+Cell = TypeVar("Cell", LatencyCell, PlainCell)
 
 
 class CodecError(ValueError):
@@ -47,23 +51,25 @@ class ReportedFailureError(CodecError):
 def encode(result: ProfileResult, limit: int = TERMINATION_MESSAGE_BYTES) -> str:
     """The result in at most ``limit`` ASCII characters.
 
-    Lossless where it fits. Else step times lose all but three significant digits; then whole (batch, context, prefill)
-    points go, with every K measured there, so that no K is ever compared with a missing K=0. Points nearest to others
-    go first, and the result's ``coverage`` says how many are left. CodecError where fewer than four points (or all,
-    where there are fewer) would be left.
+    Lossless where it fits. Else step times lose all but three significant digits; then cells of the plain engine go
+    until four are left; then whole (batch, context, prefill) points go, with every K measured there, so that no K is
+    ever compared with a missing K=0; then the plain engine's last cells. Points nearest to others go first, and the
+    result's ``coverage`` says how many are left. CodecError where fewer than four points (or all, where there are
+    fewer) would be left.
     """
-    text = _pack(result, result.cells)
+    text = _pack(result, result.cells, result.plain.cells if result.plain else ())
     if len(text) <= limit:
         return text
     groups = _groups([_rounded(cell) for cell in result.cells])
-    kept = len(groups)
-    while kept >= min(MIN_GROUPS, len(groups)):
-        chosen = sorted(groups[:kept], key=lambda group: group[0])
-        text = _pack(_cut(result, kept, len(groups)), [cell for _, cells in chosen for cell in cells])
+    plain = [_rounded(cell) for cell in result.plain.cells] if result.plain else []
+    order = farthest_first([(cell.batch, cell.context_tokens) for cell in plain])
+    fewest = min(MIN_GROUPS, len(groups))
+    for kept, kept_plain in _steps(len(groups), fewest, len(plain)):
+        chosen = [cell for _, cells in sorted(groups[:kept], key=lambda group: group[0]) for cell in cells]
+        text = _pack(_cut(result, kept, len(groups)), chosen, [plain[index] for index in sorted(order[:kept_plain])])
         if len(text) <= limit:
             return text
-        kept -= 1
-    raise CodecError(f"the profile does not fit {limit} characters even with {kept + 1} measured points: {len(text)}")
+    raise CodecError(f"the profile does not fit {limit} characters even with {fewest} measured points: {len(text)}")
 
 
 def encode_failure(reason: str, limit: int = TERMINATION_MESSAGE_BYTES) -> str:
@@ -79,9 +85,10 @@ def decode(text: str) -> ProfileResult:
         raise ReportedFailureError(text.removeprefix(FAILURE_PREFIX).strip() or "no reason given")
     document = _unpack(text)
     try:
-        columns = [document["cells"][name] for name in CELL_FIELDS]
-        document["cells"] = [dict(zip(CELL_FIELDS, row, strict=True)) for row in zip(*columns, strict=True)]
+        document["cells"] = _rows(document["cells"], CELL_FIELDS)
         document["fit"] = dict(zip(LatencyFit.model_fields, document["fit"], strict=True))
+        if "plain" in document:
+            document["plain"]["cells"] = _rows(document["plain"]["cells"], PLAIN_FIELDS)
         return ProfileResult.model_validate(document)
     except ValidationError as error:
         first = error.errors()[0]
@@ -91,13 +98,28 @@ def decode(text: str) -> ProfileResult:
         raise CodecError(f"profile of an unknown shape: {type(error).__name__} {error}") from error
 
 
-def _pack(result: ProfileResult, cells: Sequence[LatencyCell]) -> str:
+def _steps(points: int, fewest: int, plain: int) -> Iterator[tuple[int, int]]:
+    """How many points, and cells of the plain engine, to keep: what is worth least goes first."""
+    few_plain = min(MIN_GROUPS, plain)
+    yield from ((points, left) for left in range(plain, few_plain, -1))
+    yield from ((left, few_plain) for left in range(points, fewest - 1, -1))
+    if few_plain:
+        yield fewest, 0
+
+
+def _pack(result: ProfileResult, cells: Sequence[LatencyCell], plain: Sequence[PlainCell]) -> str:
     document = result.model_dump(mode="json", exclude={"cells", "fit"}, exclude_none=True)
     document["cells"] = {name: [getattr(cell, name) for cell in cells] for name in CELL_FIELDS}
+    if result.plain is not None:
+        document["plain"]["cells"] = {name: [getattr(cell, name) for cell in plain] for name in PLAIN_FIELDS}
     document["fit"] = [getattr(result.fit, name) for name in LatencyFit.model_fields]
     raw = json.dumps(document, separators=(",", ":")).encode("ascii")
     payload = base64.b85encode(zlib.compress(raw, level=9)).decode("ascii")
     return f"{MAGIC}{VERSION} {zlib.crc32(payload.encode()):08x} {len(payload)} {payload}"
+
+
+def _rows(columns: dict[str, list[Any]], names: Sequence[str]) -> list[dict[str, Any]]:
+    return [dict(zip(names, row, strict=True)) for row in zip(*(columns[name] for name in names), strict=True)]
 
 
 def _unpack(text: str) -> dict[str, Any]:
@@ -146,7 +168,7 @@ def _cut(result: ProfileResult, kept: int, points: int) -> ProfileResult:
     return result.model_copy(update={"coverage": said[:MAX_COVERAGE]})
 
 
-def _rounded(cell: LatencyCell) -> LatencyCell:
+def _rounded(cell: Cell) -> Cell:
     return cell.model_copy(update={"microseconds": int(float(f"{cell.microseconds:.{KEPT_DIGITS - 1}e}"))})
 
 

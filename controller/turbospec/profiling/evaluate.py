@@ -20,7 +20,7 @@ from turbospec.control.latency import (
 from turbospec.control.step import StepRecord
 from turbospec.profiling.accuracy import Accuracy, held_out
 from turbospec.profiling.grid import CellPlan
-from turbospec.profiling.measure import is_clean
+from turbospec.profiling.measure import FULL_WIDTH, is_clean, is_pure_decode
 from turbospec.profiling.surface import Surface, build_surface
 
 OUTLIER_FACTOR = 1.5
@@ -31,6 +31,10 @@ FEWEST_SAMPLES = 3
 """Steps below which a median says nothing."""
 
 
+WIDTHS = (FULL_WIDTH, 0.5, 0.2)
+"""Shares of full drafts that steps must have, tried in this order; profiles that grow while serving take the last."""
+FEWEST_POINTS = 4
+"""Cells that a fit needs to be checked."""
 LEAST_NOISE = 0.002
 """Relative standard deviation of a step below which no real engine is known."""
 
@@ -39,12 +43,14 @@ LEAST_NOISE = 0.002
 class Profile:
     """What the run found out. ``hold_out_error`` is the median relative error of the fit on cells it has not seen.
 
-    ``accuracy`` judges the choice of K on points that were held out; None where too few can be.
+    ``accuracy`` judges the choice of K on points that were held out; None where too few can be. ``width`` is the share
+    of full drafts that steps had at least: below ``FULL_WIDTH`` the fit had to scale them far.
     """
 
     model: LatencyModel
     hold_out_error: float
     accuracy: Accuracy | None
+    width: float = FULL_WIDTH
 
 
 class TooFewSamplesError(ValueError):
@@ -59,14 +65,16 @@ def evaluate(
     The cell's time is the pseudo-median over its clean steps, without outliers. A first fit over these then serves to
     scale each step from its own composition to its cell's (full drafts, mean context), and pseudo-medians are taken
     again. A cell in which some K has fewer than three steps is left out whole, so that K are always compared at equal
-    batch and context. Last, they lose what neighbouring cells say is noise (``turbospec.profiling.surface``).
+    batch and context. Where that leaves too few cells, because the run was slow or the drafter found little, steps with
+    fewer of their drafts count too (``WIDTHS``). Last, they lose what neighbouring cells say is noise
+    (``turbospec.profiling.surface``).
     Raises TooFewSamplesError, or ImpossibleFitError or InvalidProfileError of ``turbospec.control.latency``.
     """
-    cells, noise = medians(records, draft_tokens)
+    width, (cells, noise) = _widest(records, draft_tokens)
     if not cells:
         raise TooFewSamplesError(
             f"no cell has {FEWEST_SAMPLES} clean steps for each K of {', '.join(map(str, draft_tokens))}: "
-            "the run was too short, or the drafter proposes almost nothing"
+            f"the run was too short, or the drafter proposes almost nothing{_nearest(records, draft_tokens)}"
         )
     samples = [replace(cell.sample(), weight=cell.samples) for cell in cells]
     prefills = [sample for seen in records.values() for sample in _samples(seen) if sample.prefill_tokens]
@@ -76,7 +84,7 @@ def evaluate(
     except ImpossibleFitError as reason:
         raise TooFewSamplesError(f"too few cells were measured to check the fit: {reason}") from reason
     surface = _surface(build_latency_model(cells, fit), noise, graph_sizes)
-    return Profile(build_latency_model(surface.smoothed(), fit), error, held_out(surface, fit))
+    return Profile(build_latency_model(surface.smoothed(), fit), error, held_out(surface, fit), width)
 
 
 def survey(
@@ -93,18 +101,48 @@ def survey(
     return _surface(build_latency_model(cells, fit), noise, graph_sizes), fit
 
 
-def medians(
+def _widest(
     records: Mapping[CellPlan, Sequence[StepRecord]], draft_tokens: Sequence[int]
+) -> tuple[float, tuple[list[MeasuredCell], float]]:
+    """The medians of the largest width that leaves enough cells; where none does, those of full drafts."""
+    found = {width: medians(records, draft_tokens, width) for width in WIDTHS}
+    counts = {width: len({(cell.batch, cell.context_tokens) for cell in cells}) for width, (cells, _) in found.items()}
+    width = next((width for width in WIDTHS if counts[width] >= FEWEST_POINTS), FULL_WIDTH)
+    return width, found[width]
+
+
+def medians(
+    records: Mapping[CellPlan, Sequence[StepRecord]], draft_tokens: Sequence[int], width: float = FULL_WIDTH
 ) -> tuple[list[MeasuredCell], float]:
     """The complete cells, as ``evaluate`` says, and the relative standard deviation of one step in them."""
-    rough = [cell for plan, seen in records.items() for cell in _cells(plan, seen, draft_tokens, None)[0]]
+    rough = [cell for plan, seen in records.items() for cell in _cells(plan, seen, draft_tokens, None, width)[0]]
     if not rough:
         return [], 0.0
-    scale = fit_latency([cell.sample() for cell in rough])
-    found = [_cells(plan, seen, draft_tokens, scale) for plan, seen in records.items()]
+    if width < FULL_WIDTH:
+        # Medians of half drafts would pass for those of full ones: the steps themselves say what they verified.
+        complete = {cell.batch for cell in rough}
+        steps = [step for plan, seen in records.items() if plan.batch in complete for step in _samples(seen)]
+        scale = fit_latency([step for step in steps if not step.prefill_tokens])
+    else:
+        scale = fit_latency([cell.sample() for cell in rough])
+    found = [_cells(plan, seen, draft_tokens, scale, width) for plan, seen in records.items()]
     squares = sum(spread**2 * count for _, spreads in found for spread, count in spreads)
     freedom = sum(count - 1 for _, spreads in found for _, count in spreads)
     return [cell for cells, _ in found for cell in cells], max(LEAST_NOISE, math.sqrt(squares / max(freedom, 1)))
+
+
+def _nearest(records: Mapping[CellPlan, Sequence[StepRecord]], draft_tokens: Sequence[int]) -> str:
+    """What was seen in the cell that lacks least: whether steps were missing, or the drafts in them."""
+    seen = [
+        (plan, [sum(is_clean(step, plan.batch, k) for step in steps) for k in draft_tokens], steps)
+        for plan, steps in records.items()
+    ]
+    if not seen:
+        return " (no step was seen)"
+    plan, clean, steps = max(seen, key=lambda each: sum(min(count, FEWEST_SAMPLES) for count in each[1]))
+    pure = [step.interval_draft_tokens for step in steps if is_pure_decode(step, plan.batch)]
+    counts = ", ".join(f"{count}/{pure.count(k)} at K={k}" for k, count in zip(draft_tokens, clean, strict=True))
+    return f" (nearest: batch {plan.batch}, prompt {plan.prompt_tokens}: clean of all its steps {counts})"
 
 
 def _surface(model: LatencyModel, noise: float, graph_sizes: Sequence[int]) -> Surface:
@@ -144,13 +182,17 @@ def _samples(records: Iterable[StepRecord]) -> list[StepSample]:
 
 
 def _cells(
-    plan: CellPlan, records: Sequence[StepRecord], draft_tokens: Sequence[int], fit: FitCoefficients | None
+    plan: CellPlan,
+    records: Sequence[StepRecord],
+    draft_tokens: Sequence[int],
+    fit: FitCoefficients | None,
+    width: float,
 ) -> tuple[list[MeasuredCell], list[tuple[float, int]]]:
     """One cell per K at the plan's batch and the mean context seen, and the relative spread of each one's steps.
 
     None where a K has too few steps. Without a fit the steps are taken as they are.
     """
-    clean = {k: [record for record in records if is_clean(record, plan.batch, k)] for k in draft_tokens}
+    clean = {k: [record for record in records if is_clean(record, plan.batch, k, width)] for k in draft_tokens}
     if any(len(steps) < FEWEST_SAMPLES for steps in clean.values()):
         return [], []
     context = fmean(record.kv_tokens / plan.batch for steps in clean.values() for record in steps)

@@ -9,18 +9,16 @@ import logging
 import multiprocessing
 import os
 import secrets
-import signal
 import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Sequence
-from pathlib import Path
+import time
+from collections.abc import Mapping, Sequence
 
-PROFILE_VARIABLE = "TURBOSPEC_PROFILE"
-PARENT_VARIABLE = "TURBOSPEC_PROFILE_PARENT"
-PORT_VARIABLE = "TURBOSPEC_PROFILE_PORT"
-API_KEY_VARIABLE = "TURBOSPEC_PROFILE_API_KEY"
+from turbospec.profiling import processes, variables
+
+SECOND_START = "turbospec.profiling.second_start"
 
 logger = logging.getLogger("vllm.turbospec.profiling")
 
@@ -32,19 +30,21 @@ def start() -> bool:
     Puts the hash of a fresh control token into ``os.environ``, where the engine, started later, finds it. From now on
     this process ends when the runner does, with the runner's exit status, or with 1 where it cannot be started.
     """
-    if os.environ.get(PROFILE_VARIABLE) != "1" or multiprocessing.parent_process() is not None:
+    if os.environ.get(variables.PROFILE) != "1" or multiprocessing.parent_process() is not None:
         return False
+    original = processes.original_environment(marked_by=variables.PROFILE)
     # vLLM also starts plain subprocesses that load plugins (its model registry does): they must find no such variable.
-    del os.environ[PROFILE_VARIABLE]
+    del os.environ[variables.PROFILE]
     token = secrets.token_hex(32)
     os.environ["TURBOSPEC_TOKEN_SHA256"] = hashlib.sha256(token.encode()).hexdigest()
     _keep_state_apart()
-    environment = {**os.environ, "TURBOSPEC_TOKEN": token, PARENT_VARIABLE: str(os.getpid())}
-    environment.setdefault(PORT_VARIABLE, _argument(sys.argv, "--port") or "8000")
+    environment = {**os.environ, variables.TOKEN: token, variables.PARENT: str(os.getpid())}
+    environment[variables.BEGAN] = str(time.monotonic() - (processes.age_seconds() or 0.0))
+    environment.setdefault(variables.PORT, _argument(sys.argv, "--port") or "8000")
     api_key = _argument(sys.argv, "--api-key") or os.environ.get("VLLM_API_KEY")
     if api_key:
-        environment[API_KEY_VARIABLE] = api_key
-    threading.Thread(target=_supervise, args=(environment,), name="turbospec-profile", daemon=True).start()
+        environment[variables.API_KEY] = api_key
+    threading.Thread(target=_supervise, args=(environment, original), name="turbospec-profile", daemon=True).start()
     return True
 
 
@@ -56,50 +56,33 @@ def _keep_state_apart() -> None:
         logger.warning("turbospec: no temporary folder (%s): control documents of other engines may be found", error)
 
 
-def _supervise(environment: dict[str, str]) -> None:
+def _supervise(environment: Mapping[str, str], original: Mapping[str, str]) -> None:
     """Runs the runner to its end and takes the whole process with it. Lives as long as the process does."""
     status = 1
     try:
         # Started from this thread on purpose: the runner dies with the thread that started it (PR_SET_PDEATHSIG).
-        status = subprocess.run(
-            [sys.executable, "-m", "turbospec.profiling.runner"], env=environment, check=False
-        ).returncode
+        plain = variables.PLAIN in environment
+        module = "turbospec.profiling.plain_runner" if plain else "turbospec.profiling.runner"
+        status = subprocess.run([sys.executable, "-m", module], env=environment, check=False).returncode
+        if status == variables.AGAIN:
+            status = 0  # whatever becomes of the second start, there is a profile
+            processes.become([sys.executable, "-m", SECOND_START, *sys.orig_argv[1:]], original)
         logger.info("turbospec: the profiling run ended with status %d; vLLM ends with it", status)
     except (OSError, ValueError, subprocess.SubprocessError):
-        logger.exception("turbospec: the profiling runner could not be started; vLLM ends")
+        logger.exception("turbospec: a run could not be started; vLLM ends")
     finally:
         _end_process(status if 0 <= status <= 255 else 1)
 
 
 def _end_process(status: int) -> None:
     """Ends this process and all it started: an orderly shutdown of vLLM could hang or turn success into failure."""
-    for descendant in _descendants(os.getpid()):
-        try:
-            os.kill(descendant, signal.SIGKILL)
-        except OSError:
-            continue
+    processes.kill(processes.descendants(os.getpid()))
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
         except (OSError, ValueError):
             continue
     os._exit(status)
-
-
-def _descendants(root: int) -> list[int]:
-    """Process ids below ``root``, nearest first; empty where there is no /proc."""
-    children: dict[int, list[int]] = {}
-    for entry in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            # The command name, in brackets, may hold anything: fields are counted from its closing bracket.
-            parent = int(entry.read_text().rpartition(")")[2].split()[1])
-        except (OSError, ValueError, IndexError):
-            continue
-        children.setdefault(parent, []).append(int(entry.parent.name))
-    found = list(children.get(root, ()))
-    for pid in found:
-        found.extend(children.get(pid, ()))
-    return found
 
 
 def _argument(arguments: Sequence[str], name: str) -> str | None:

@@ -24,21 +24,30 @@ MOST_TRIES = 4
 drafts."""
 FULL_WIDTH = 0.75
 """Share of ``batch * K`` drafts from which a step counts for its cell; the fit corrects it to full width."""
+MOST_FUTILE_WAVES = 4
+"""Waves in a row of which no step could be used: then it is not bad luck."""
 STALLED_SECONDS = 120.0
 """Without a single finished step for this long, the engine hangs: the longest prefill chunk takes a few seconds."""
 LONGEST_NAP_SECONDS = 0.5
 
 
 class CellError(Exception):
-    """This cell cannot be measured, others may be; the message says why."""
+    """This cell cannot be measured, others may be; the message says why. ``records`` is what was seen before."""
+
+    def __init__(self, message: str, records: Sequence[StepRecord] = ()) -> None:
+        self.records = tuple(records)
+        super().__init__(message)
 
 
-def is_clean(record: StepRecord, batch: int, draft_tokens: int) -> bool:
-    """Whether the step tells what ``batch`` decodes at this K cost: nothing else in it, K settled, drafts there."""
+def is_clean(record: StepRecord, batch: int, draft_tokens: int, width: float = FULL_WIDTH) -> bool:
+    """Whether the step tells what ``batch`` decodes at this K cost: nothing else in it, K settled, drafts there.
+
+    ``width`` is the share of ``batch * K`` drafts that must be.
+    """
     return (
         is_pure_decode(record, batch)
         and record.decided_draft_tokens == record.interval_draft_tokens == draft_tokens
-        and record.verified_draft_tokens >= FULL_WIDTH * batch * draft_tokens
+        and record.verified_draft_tokens >= width * batch * draft_tokens
     )
 
 
@@ -93,6 +102,7 @@ class Meter:
     nap: Callable[[float], None] = time.sleep
     _since: int = field(default=0, init=False)
     _step_seconds: float = field(default=0.02, init=False)
+    _unread: list[StepRecord] = field(default_factory=list, init=False)
 
     def measure(
         self, plan: CellPlan, draft_tokens: Sequence[int], rounds: int, *, slow: float, last: float
@@ -102,26 +112,49 @@ class Meter:
         Blocks that begin after ``slow`` are shorter. Nothing is begun after ``last``. K rises in one round and falls in
         the next, so that a growing context weighs on all K alike. The records of settling steps are left out, those of
         prefill steps (for the fit) and of partly filled drafts are not.
-        CellError where vLLM refuses the requests, EngineError where it hangs or is gone.
+        CellError where vLLM refuses the requests or is done with them before we have looked, EngineError where it hangs
+        or is gone.
         """
         kept: list[StepRecord] = []
-        ramp = min(draft_tokens)
+        try:
+            self._rounds(plan, draft_tokens, rounds, kept, slow=slow, last=last)
+        except CellError as error:
+            raise CellError(str(error), kept) from error
+        return kept
+
+    def _rounds(
+        self,
+        plan: CellPlan,
+        draft_tokens: Sequence[int],
+        rounds: int,
+        kept: list[StepRecord],
+        *,
+        slow: float,
+        last: float,
+    ) -> None:
+        ramp, futile = min(draft_tokens), 0
         wave = self._wave(plan, ramp, kept)
         for turn in range(rounds):
             if turn and self.clock() >= slow:
                 break
             for block in blocks(plan.batch, draft_tokens, turn, late=lambda: self.clock() >= slow):
                 while block.wants_more() and self.clock() < last:
-                    if wave.ended:
-                        wave = self._wave(plan, ramp, kept)
+                    if wave.ended and not self._unread:
+                        # Where a wave was over before K could be changed, the next one begins with this K: a busy
+                        # machine may take seconds to let us run.
+                        wave = self._wave(plan, block.draft_tokens if futile else ramp, kept)
+                    before = block.decodes
                     self._decode(block, wave, kept, last)
-        return kept
+                    futile = 0 if block.decodes > before else futile + 1
+                    if futile >= MOST_FUTILE_WAVES:
+                        raise CellError(f"{futile} times all requests had ended before K was {block.draft_tokens}")
 
     def _decode(self, block: Block, wave: Wave, kept: list[StepRecord], last: float) -> None:
         """Lets the wave decode at the block's K until the block has what it wants or the wave ends."""
         self.control.force(block.draft_tokens, self.max_num_seqs)
-        settled = 0
-        while block.wants_more() and not wave.ended and self.clock() < last:
+        settled, ended = 0, False
+        while block.wants_more() and not ended and self.clock() < last:
+            ended = wave.ended > 0  # asked before the records are: those of its last steps are among them then
             missing = block.wanted - block.clean + (0 if settled else SETTLING_STEPS + 1)
             for record in self._next_records(missing, wave):
                 if not record.decided_draft_tokens == record.interval_draft_tokens == block.draft_tokens:
@@ -145,11 +178,15 @@ class Meter:
                 for serial in range(plan.batch)
             ]
         )
-        while not wave.ended:
-            for record in self._next_records(1, wave):
+        ended = False
+        while not ended:
+            ended = wave.ended > 0
+            records = self._next_records(1, wave)
+            for number, record in enumerate(records):
                 if record.prefill_tokens and record.decided_draft_tokens == record.interval_draft_tokens:
                     kept.append(record)
                 if is_pure_decode(record, plan.batch):
+                    self._unread = records[number:]
                     return wave
         self._check(wave)
         raise CellError(
@@ -164,10 +201,12 @@ class Meter:
             if self.clock() > give_up:
                 raise EngineError(f"vLLM still runs requests {STALLED_SECONDS:.0f} seconds after they were dropped")
             self.nap(min(LONGEST_NAP_SECONDS, self._step_seconds))
+        self._unread = []
         self._next_records(0, None)
 
     def _next_records(self, steps: int, wave: Wave | None) -> list[StepRecord]:
         """Records since the last call, after about the time of ``steps`` steps; waits for one where ``wave`` runs."""
+        unread, self._unread = self._unread, []
         give_up = self.clock() + STALLED_SECONDS
         while True:
             self.nap(min(LONGEST_NAP_SECONDS, steps * self._step_seconds))
@@ -175,10 +214,10 @@ class Meter:
             intervals = [record.interval_seconds for record in records if record.interval_seconds is not None]
             if intervals:
                 self._step_seconds = sorted(intervals)[len(intervals) // 2]
-            if records or wave is None or wave.ended:
+            if records or unread or wave is None or wave.ended:
                 if wave is not None:
                     self._check(wave)
-                return records
+                return [*unread, *records]
             if self.clock() > give_up:
                 raise EngineError(f"the engine has finished no step for {STALLED_SECONDS:.0f} seconds")
 

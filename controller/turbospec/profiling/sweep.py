@@ -13,6 +13,7 @@ from turbospec.profiling.choose import most_worth
 from turbospec.profiling.evaluate import FEWEST_SAMPLES, TooFewSamplesError, survey
 from turbospec.profiling.grid import CellPlan
 from turbospec.profiling.measure import SETTLING_STEPS, CellError, block_steps, is_clean
+from turbospec.profiling.progress import progress
 from turbospec.profiling.surface import Surface
 
 logger = logging.getLogger(__name__)
@@ -23,6 +24,8 @@ COARSE_CELLS = 8
 """Cells spread over the whole range before what was measured chooses the next."""
 CHECK_EVERY = 4
 """Visits between two looks at the error target; each takes as long as some steps."""
+MOST_REFUSALS = 3
+"""Visits of one cell that end with a refusal, before it is left: one may be the bad luck of a busy machine."""
 MOST_VISITS = 12
 """Visits of one cell; what is still uncertain then is the machine, not the sample."""
 SHARE = 0.1
@@ -65,6 +68,7 @@ class Sweep:
     last_refusal: str | None = field(default=None, init=False)
     accuracy: Accuracy | None = field(default=None, init=False)
     _visits: dict[CellPlan, int] = field(default_factory=dict, init=False)
+    _refusals: dict[CellPlan, int] = field(default_factory=dict, init=False)
     _took: dict[CellPlan, float] = field(default_factory=dict, init=False)
     _started: float = field(default=0.0, init=False)
     _prefill_rate: tuple[int, float] = field(default=(0, 0.0), init=False)
@@ -121,9 +125,13 @@ class Sweep:
             seen = self.meter.measure(plan, order, ROUNDS_PER_VISIT, slow=slow, last=self._last)
         except CellError as error:
             self.last_refusal = str(error)
-            self._visits[plan] = MOST_VISITS
+            self._refusals[plan] = self._refusals.get(plan, 0) + 1
+            if self._refusals[plan] >= MOST_REFUSALS:
+                self._visits[plan] = MOST_VISITS
             logger.warning("batch %d, prompt %d tokens passed over: %s", plan.batch, plan.prompt_tokens, error)
-            return
+            seen = list(error.records)
+            if not seen:
+                return
         self._took[plan] = self.clock() - now
         self.records.setdefault(plan, []).extend(seen)
         for record in seen:
@@ -179,8 +187,5 @@ class Sweep:
 
     def _report(self, plan: CellPlan) -> None:
         elapsed = self.clock() - self._started
-        logger.info(
-            "%3d%% visit %d: batch %d, prompt %d tokens, at most %.0f s left%s",
-            min(99, 100 * elapsed / self.seconds), sum(self._visits.values()) + 1, plan.batch, plan.prompt_tokens,
-            max(0.0, self.seconds - elapsed), f"; {self.accuracy}" if self.accuracy else "",
-        )  # fmt: skip
+        doing = f"visit {sum(self._visits.values()) + 1}: batch {plan.batch}, prompt {plan.prompt_tokens} tokens"
+        logger.info("%s", progress(doing, elapsed, self.seconds, str(self.accuracy or "")))

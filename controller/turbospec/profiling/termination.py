@@ -3,7 +3,7 @@
 import logging
 from pathlib import Path
 
-from turbospec.profiling.codec import encode, encode_failure
+from turbospec.profiling.codec import decode, encode, encode_failure
 from turbospec.wire.profile_result import ProfileResult
 
 logger = logging.getLogger(__name__)
@@ -27,6 +27,10 @@ class TerminationLog:
     def succeed(self, result: ProfileResult) -> None:
         """The profile. CodecError where it cannot be made to fit, OSError where the file cannot be written."""
         self._path.write_text(encode(result), encoding="ascii")
+
+    def read(self) -> ProfileResult:
+        """The profile that was written. CodecError where there is none, OSError where the file cannot be read."""
+        return decode(self._path.read_text(encoding="ascii"))
 
     def _write(self, message: str) -> None:
         try:

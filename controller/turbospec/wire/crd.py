@@ -65,6 +65,8 @@ class CustomResource:
 
 
 _AGE = PrinterColumn("AGE", "date", ".metadata.creationTimestamp", "Time since creation.")
+_IN_USE = '.status.conditions[?(@.type=="InUse")]'
+_FRESH = '.status.conditions[?(@.type=="Fresh")]'
 _READY = '.status.conditions[?(@.type=="Ready")]'
 
 POLICY = CustomResource(
@@ -100,6 +102,8 @@ PROFILE = CustomResource(
         PrinterColumn("METHOD", "string", ".spec.identity.method", "Speculative method."),
         PrinterColumn("HARDWARE", "string", ".spec.identity.hardware", "What it was measured on."),
         PrinterColumn("ERROR", "integer", ".spec.holdOutErrorPermille", "Median error on unseen cells, in permille."),
+        PrinterColumn("USE", "string", f"{_IN_USE}.reason", "InUse, StandsIn, Superseded, NoEngines or Refused."),
+        PrinterColumn("FRESH", "string", f"{_FRESH}.reason", "Fresh, Grown, Stale, Drifted or Refused."),
         PrinterColumn("COVERAGE", "string", ".spec.provenance.coverage", "What of the planned cells was measured."),
         _AGE,
         PrinterColumn("KEY", "string", ".spec.key", "Digest of the identity.", priority=1),
@@ -113,6 +117,7 @@ CLUSTER_PROFILE = replace(
     plural="clusterspeculationprofiles",
     short_name="cspecprof",
     description="A SpeculationProfile for every namespace, written by administrators only. A namespace's own one wins.",
+    columns=tuple(column for column in PROFILE.columns if not column.json_path.startswith(".status")),
     scope="Cluster",
 )
 

@@ -7,6 +7,7 @@ from pydantic import Field
 from turbospec.wire.base import WireModel
 from turbospec.wire.identity import ProfileIdentity
 from turbospec.wire.latency import LatencyCell, LatencyFit
+from turbospec.wire.plain_engine import PlainEngine
 
 MAX_COVERAGE = 200
 """Characters: a column of ``kubectl get``, and a twentieth of what a termination message holds."""
@@ -24,3 +25,7 @@ class ProfileResult(WireModel):
     runtime_version: str
     coverage: Annotated[str, Field(max_length=MAX_COVERAGE)] | None = None
     """What of the planned grid was measured, in one line; runtimes before it had been thought of leave it out."""
+    start_seconds: Annotated[int, Field(ge=0)] | None = None
+    """From the start of vLLM's process until it served."""
+    plain: PlainEngine | None = None
+    """The engine without speculation, where there was time for a second start."""

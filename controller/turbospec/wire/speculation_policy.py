@@ -120,9 +120,9 @@ class ProfilingSpec(WireModel):
     source: Annotated[
         Literal["Job", "Serving", "Existing"],
         Field(
-            description="Job: measure every new kind of hardware once. Serving: let profiles grow from what engines "
-            "measure while they serve, where no accelerator is to spare. Existing: use the SpeculationProfiles there "
-            "are."
+            description="Job: measure every new kind of hardware once; where the operator may not create Jobs, as "
+            "Serving. Serving: let profiles grow from what engines measure while they serve, where no accelerator is "
+            "to spare. Existing: use the SpeculationProfiles there are."
         ),
     ] = "Job"
     max_age: Annotated[

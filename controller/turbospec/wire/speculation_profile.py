@@ -9,6 +9,7 @@ from turbospec.wire.cel import rules
 from turbospec.wire.conditions import Condition
 from turbospec.wire.identity import ProfileIdentity
 from turbospec.wire.latency import LatencyCell, LatencyFit
+from turbospec.wire.plain_engine import PlainEngine
 from turbospec.wire.profile_result import MAX_COVERAGE
 
 
@@ -26,6 +27,9 @@ class Provenance(WireModel):
         str | None, Field(description="When the measurement ended.", json_schema_extra={"format": "date-time"})
     ] = None
     duration_seconds: Annotated[int | None, Field(ge=0, description="How long it took, in seconds.")] = None
+    start_seconds: Annotated[
+        int | None, Field(ge=0, description="From the start of vLLM's process until it served, in seconds.")
+    ] = None
     runtime_version: Annotated[str | None, Field(max_length=64, description="TurboSpec version that measured it.")] = (
         None
     )
@@ -89,6 +93,13 @@ class SpeculationProfileSpec(WireModel):
         int | None, Field(ge=0, le=1000, description="Median error of the fit on cells it has not seen, in permille.")
     ] = None
     kv_cache_tokens: Annotated[int | None, Field(ge=0, description="Tokens that the engine's KV cache held.")] = None
+    plain: Annotated[
+        PlainEngine | None,
+        Field(
+            description="The same engine started without speculation: faster than this one at K = 0, with more KV "
+            "cache. Absent where there was no time for a second start."
+        ),
+    ] = None
     provenance: Provenance = Provenance()
 
 

@@ -13,6 +13,7 @@ from turbospec.cli.profile.console import console
 from turbospec.cli.profile.files import Profile, rendered
 from turbospec.cli.profile.options import acceptances, called
 from turbospec.wire.latency import from_model
+from turbospec.wire.plain_engine import PlainEngine
 
 
 @click.command()
@@ -72,6 +73,9 @@ def fit(place: Place, name: str, *, output: str) -> None:
         f"On unseen cells: {unseen} (the profile says {measured})."
     )
     out.print(coefficients_table, "\nFarthest from the new fit:", worst)
+    if found.spec.plain is not None:
+        ratios = compare.beside_plain(found.model, found.spec.plain)
+        out.print(_plain_line(found, found.spec.plain), tables.plain(ratios))
 
 
 @click.command()
@@ -96,6 +100,16 @@ def plot(
     except OSError as error:
         raise CommandError(f"{target}: cannot be written: {error.strerror}") from error
     click.echo(f"wrote {target}")
+
+
+def _plain_line(found: Profile, plain: PlainEngine) -> str:
+    start = found.spec.provenance.start_seconds
+    kv = "" if not found.spec.kv_cache_tokens else f", this one's {found.spec.kv_cache_tokens}"
+    began = "" if start is None else f", this one in {start} s with cold caches"
+    return (
+        f"\nThe same engine without speculation: its KV cache holds {plain.kv_cache_tokens} tokens{kv}; "
+        f"it started in {plain.start_seconds} s{began}."
+    )
 
 
 def _identity_differences(one: Profile, two: Profile) -> list[str]:

@@ -17,6 +17,8 @@ from turbospec.control.latency import (
     fit_latency,
     hold_out_error,
 )
+from turbospec.wire.latency import MICRO
+from turbospec.wire.plain_engine import PlainEngine
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +142,34 @@ def refit(model: LatencyModel) -> Refit:
         float(np.median(np.abs(stored))),
         unseen,
         tuple((model.cells[i], misses[i]) for i in order),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class PlainRatio:
+    """One cell of the engine without speculation: seconds of a step there, and of this one's at K = 0."""
+
+    batch: int
+    context_tokens: int
+    plain: float
+    speculating: float
+
+    @property
+    def faster(self) -> float:
+        """By what share steps without speculation are faster than those at K = 0."""
+        return self.speculating / self.plain - 1.0
+
+
+def beside_plain(model: LatencyModel, plain: PlainEngine) -> tuple[PlainRatio, ...]:
+    """The plain engine's cells beside what the model says of K = 0 at the same batch and context."""
+    return tuple(
+        PlainRatio(
+            cell.batch,
+            cell.context_tokens,
+            cell.microseconds / MICRO,
+            model.step_seconds(decodes=cell.batch, draft_tokens=0, kv_tokens=cell.batch * cell.context_tokens),
+        )
+        for cell in plain.cells
     )
 
 

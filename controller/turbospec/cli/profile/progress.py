@@ -1,16 +1,12 @@
 """How far profiling Jobs are: phase from the Job, percent and seconds from the runner's own lines in the pod's log."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from turbospec.cli.errors import CommandError
 from turbospec.cli.kube import JOB_LABEL, Kube, Raw
-
-_SAID = re.compile(r" turbospec: +(.*\S)")
-_PERCENT = re.compile(r"(\d{1,3})%")
-_LEFT = re.compile(r"(\d+) s left")
+from turbospec.profiling.progress import last_said
 
 RUNNING, SUCCEEDED, FAILED = "Running", "Succeeded", "Failed"
 
@@ -43,16 +39,6 @@ def observe(kube: Kube, namespace: str | None) -> list[Progress]:
     return sorted(found, key=lambda each: (each.namespace, each.job))
 
 
-def said(log: str) -> tuple[str, int | None, int | None]:
-    """The runner's last line in a log, with percent and seconds left where it says them; empty where there is none."""
-    for line in reversed(log.splitlines()):
-        match = _SAID.search(line)
-        if match:
-            percent, left = _PERCENT.match(match[1]), _LEFT.search(match[1])
-            return match[1], int(percent[1]) if percent else None, int(left[1]) if left else None
-    return "", None, None
-
-
 def _progress(kube: Kube, job: Raw, pods: Sequence[Raw]) -> Progress:
     meta = job["metadata"]
     phase, message = _phase(job)
@@ -72,7 +58,7 @@ def _of_pod(kube: Kube, pods: Sequence[Raw]) -> tuple[str, int | None, int | Non
     if status.get("phase", "Pending") == "Pending":
         return f"pod {pod['metadata']['name']} is Pending{_why_pending(status)}", None, None
     try:
-        line, percent, left = said(kube.log(pod["metadata"]["namespace"], pod["metadata"]["name"]))
+        line, percent, left = last_said(kube.log(pod["metadata"]["namespace"], pod["metadata"]["name"]))
     except CommandError as error:
         return str(error), None, None
     return line or "vLLM starts", percent, left

@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 from rich.table import Table
 
-from turbospec.cli.profile.compare import Comparison, Refit
+from turbospec.cli.profile.compare import Comparison, PlainRatio, Refit
 from turbospec.cli.profile.progress import Progress
 from turbospec.control.latency import FitCoefficients
 
@@ -74,6 +74,20 @@ def fitted(found: Refit, stored: FitCoefficients) -> list[Table]:
             f"{miss:+.1%}",
         )
     return [table, cells]
+
+
+def plain(found: Sequence[PlainRatio]) -> Table:
+    """The engine without speculation beside this one at K = 0."""
+    table = _table("batch", "context", "plain ms", "K = 0 ms", "plain is faster by")
+    for each in found:
+        table.add_row(
+            str(each.batch),
+            str(each.context_tokens),
+            f"{1e3 * each.plain:.2f}",
+            f"{1e3 * each.speculating:.2f}",
+            f"{each.faster:+.1%}",
+        )
+    return table
 
 
 def watched(found: Sequence[Progress]) -> Table:
