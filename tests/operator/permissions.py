@@ -51,6 +51,12 @@ def user_in(api: ApiServer, namespace: str, rules: Iterable[Rule]) -> Path:
     return api.kubeconfig_for(user)
 
 
+def grant(api: ApiServer, namespace: str, rules: Iterable[Rule]) -> None:
+    """From now on ``user_in`` this namespace has these permissions."""
+    role = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "rules": _rules(rules)}
+    api.apply({**role, "metadata": {"name": "operator", "namespace": namespace}})
+
+
 def cluster_user(api: ApiServer, name: str, rules: Iterable[Rule]) -> Path:
     """A kubeconfig of a user with these permissions everywhere."""
     role = {"kind": "ClusterRole", "metadata": {"name": name}, "rules": _rules(rules)}

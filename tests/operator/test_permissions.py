@@ -6,7 +6,7 @@ from tests.operator import shop
 from tests.operator.conftest import Lacking
 from tests.operator.engine_stand_in import EngineStandIn
 from tests.operator.operator_process import OperatorProcess, eventually
-from tests.operator.permissions import CLUSTER_WIDE, RULES, cluster_user, user_in, without
+from tests.operator.permissions import CLUSTER_WIDE, RULES, cluster_user, grant, user_in, without
 from tests.operator.samples import policy
 from tests.operator.test_served_cells import answer
 from tests.support.apiserver import ApiServer
@@ -111,7 +111,7 @@ async def test_where_jobs_are_forbidden_profiles_grow_until_they_are_allowed(
             return message is not None and "kubectl create rolebinding turbospec-profiling" in message
 
         await eventually("a profile that has grown", grown, operator_process)
-        user_in(api_with_crds, namespace, RULES)
+        grant(api_with_crds, namespace, RULES)
         operator_process.kill()  # the same one would try again within 30 s, a new one does so at once
         operator_process.start()
 
