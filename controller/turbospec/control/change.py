@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 from turbospec.control.counts import EventCounts
 
-CHANGE_THRESHOLD = 4.5
+CHANGE_THRESHOLD = 5.0
 """Standard errors between past and recent blocks that count as a change of text. With 4.0 a steady text of 100 steps a
-second "changed" every five minutes: every block is looked at over several windows and depths."""
-DEEP_THRESHOLD = 5.5
+second "changed" every five minutes, with 4.5 twice in an hour: every block is looked at over several windows and
+depths."""
+DEEP_THRESHOLD = 6.0
 """The same for deep positions alone: they are tested once for each depth."""
 CHANGE_MIN_SAMPLES = 6.0
 """Samples after a change that can show it; one probe burst must be able to."""
