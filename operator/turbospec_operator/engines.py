@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from turbospec.control.served_cells import ServedCell
 from turbospec.wire.control_document import MAX_BODY_BYTES, ControlAnswer, ControlDocument, ControlRefusal
 from turbospec.wire.engine_state import EngineState, ServedCells
-from turbospec_operator.views import served_cells
+from turbospec_operator.engine_views import served_cells
 from turbospec_operator.wording import one_line
 
 REQUEST_SECONDS = 1.5

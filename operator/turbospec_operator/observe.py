@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from turbospec.fleet.job_situation import forbidden_keys
 from turbospec.fleet.snapshot import FleetSnapshot, JobObstacle, JobView, PodView, PolicyView, ProfileView
 from turbospec.wire.speculation_policy import SpeculationPolicySpec
-from turbospec_operator import hardware_labels, job_views, names, views
+from turbospec_operator import engine_views, hardware_labels, job_views, names, views
 from turbospec_operator.autoscalers import AutoscalerReader
 from turbospec_operator.cluster import (
     CLUSTER_PROFILES,
@@ -257,7 +257,7 @@ class Observer:
         except EngineError as error:
             collected.token_refused |= error.status == 401
             return replace(view, unreachable=str(error))
-        report = views.engine_report(state, pod, nodes.get(str(view.node)))
+        report = engine_views.engine_report(state, pod, nodes.get(str(view.node)))
         return replace(view, report=replace(report, tokens_per_second=self._rates.of(state)))
 
 

@@ -24,7 +24,7 @@ from turbospec.standin.engine import StandInEngine
 from turbospec.standin.many import addresses_from, stand_in_engines
 from turbospec.standin.options import StandInOptions
 from turbospec.standin.server import StandInServer
-from turbospec_operator import probes, views
+from turbospec_operator import engine_views, probes
 from turbospec_operator.apply import control_document
 from turbospec_operator.fleet_loop import Health
 from turbospec_operator.metrics import Metrics
@@ -143,7 +143,7 @@ class StandInFleet:
 
 
 def _report(engine: StandInEngine | None) -> EngineReport | None:
-    return None if engine is None else views.engine_report(engine_state(engine.runtime, engine.controller))
+    return None if engine is None else engine_views.engine_report(engine_state(engine.runtime, engine.controller))
 
 
 def _autoscaler(name: str, current: int, desired: int, metric: str, value: float) -> AutoscalerView:

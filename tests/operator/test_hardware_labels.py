@@ -7,7 +7,7 @@ import pytest
 from tests.operator.samples import IDENTITY, KEY, engine_state, profile_result
 from turbospec.profiling.codec import encode
 from turbospec.wire.engine_state import EngineState
-from turbospec_operator import views
+from turbospec_operator import engine_views
 from turbospec_operator.hardware_labels import refined, unseen
 from turbospec_operator.job_views import job_view
 
@@ -63,10 +63,10 @@ def test_sharing_and_slices_are_told_by_labels(labels: dict[str, str], resource:
 def test_what_an_engine_cannot_see_is_in_its_key() -> None:
     """A quarter of a GPU is other hardware; nodes that may not be read, or say nothing, leave the engine's word."""
     state = EngineState.model_validate(engine_state())
-    assert views.engine_report(state).profile_key == KEY
-    assert views.engine_report(state, pod(), None).profile_key == KEY
-    assert views.engine_report(state, pod(), node({})).profile_key == KEY
-    shared = views.engine_report(state, pod(), node(SHARED)).profile_key
+    assert engine_views.engine_report(state).profile_key == KEY
+    assert engine_views.engine_report(state, pod(), None).profile_key == KEY
+    assert engine_views.engine_report(state, pod(), node({})).profile_key == KEY
+    shared = engine_views.engine_report(state, pod(), node(SHARED)).profile_key
     assert shared == refined(IDENTITY, node(SHARED), pod()).key() != KEY
 
 

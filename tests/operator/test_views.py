@@ -15,7 +15,7 @@ from turbospec.fleet.profiles import SERVED_DOUBT
 from turbospec.fleet.snapshot import JobPhase, Mode
 from turbospec.profiling.codec import encode, encode_failure
 from turbospec.wire.engine_state import EngineState, ServedCells
-from turbospec_operator import manifests, views
+from turbospec_operator import engine_views, manifests, views
 from turbospec_operator.job_views import Measured, job_view
 
 
@@ -115,7 +115,7 @@ def test_an_unreadable_policy_governs_nothing_and_names_the_field(spec: dict[str
 def test_a_harvested_profile_is_read_back_as_the_model_that_was_measured() -> None:
     """What the operator writes, it can read."""
     view = views.profile_view(profile())
-    assert view.identity == views.engine_report(EngineState.model_validate(engine_state())).identity
+    assert view.identity == engine_views.engine_report(EngineState.model_validate(engine_state())).identity
     assert view.identity is not None
     assert (view.identity.engine_version, view.identity.engine_arguments) == ("0.32.0", (("dtype", "bfloat16"),))
     assert (view.name, view.key, view.invalid) == (f"profile-{KEY}", KEY, None)
@@ -210,13 +210,13 @@ def test_ended_and_profiling_pods_are_no_engines(phase: str | None, labels: dict
 @pytest.mark.parametrize(("decodes", "wanted"), [(0, 5), (1, 5), (4, 5), (5, 1), (16, 1), (17, None)])
 def test_k_is_what_the_table_in_force_says_of_the_last_batch(decodes: int, wanted: int | None) -> None:
     """An idle engine would run its K for one request; a batch outside the table is unknown, not 0."""
-    report = views.engine_report(EngineState.model_validate(engine_state(decodes=decodes)))
+    report = engine_views.engine_report(EngineState.model_validate(engine_state(decodes=decodes)))
     assert report.draft_tokens == wanted
 
 
 def test_a_report_carries_counts_acceptance_and_limits() -> None:
     """Nothing applied is None, not an empty id."""
-    report = views.engine_report(EngineState.model_validate(engine_state()))
+    report = engine_views.engine_report(EngineState.model_validate(engine_state()))
     assert (report.profile_key, report.max_num_seqs, report.engine_draft_tokens) == (KEY, 16, (0, 1, 3, 5))
     assert (report.applied_id, report.applied_epoch, report.applied_overlay) == (None, None, False)
     assert report.counts.accepted == (80, 70, 60, 50, 40)
@@ -245,7 +245,7 @@ def test_an_engine_that_did_not_predict_says_nothing_of_its_objective(reason: st
     state = engine_state()
     if reason is not None:
         state["decision"] = {"draftTokens": 1, "reason": str(reason)}
-    assert views.engine_report(EngineState.model_validate(state)).unattainable is wanted
+    assert engine_views.engine_report(EngineState.model_validate(state)).unattainable is wanted
 
 
 def test_a_job_with_a_sound_result_is_harvestable() -> None:
@@ -285,9 +285,9 @@ def test_a_job_without_a_sound_result_is_not_harvestable_and_says_why(
 
 def test_measured_regions_of_step_times_are_read() -> None:
     """Older runtimes say nothing of them."""
-    assert views.engine_report(EngineState.model_validate(engine_state())).regions == ()
+    assert engine_views.engine_report(EngineState.model_validate(engine_state())).regions == ()
     state = {**engine_state(), "stepTimeRegions": [{"batch": 4, "ratio": 1.9, "steps": 96, "off": True, "new": 1}]}
-    (region,) = views.engine_report(EngineState.model_validate(state)).regions
+    (region,) = engine_views.engine_report(EngineState.model_validate(state)).regions
     assert (region.batch, region.ratio, region.steps, region.off) == (4, 1.9, 96, True)
 
 
@@ -296,15 +296,15 @@ def test_cells_of_an_engine_are_read_and_impossible_ones_left_out() -> None:
     names = ["eager", "batch", "context_tokens", "draft_tokens", "drafted_per_request", "seconds", "samples", "new"]
     good = [False, 4.5, 300.0, 3, 2.5, 0.02, 30, 1]
     rows = [good, *([*good[:i], value, *good[i + 1 :]] for i, value in ((1, 0), (3, 65), (4, 4.0), (5, 0.0), (6, 0)))]
-    (cell,) = views.served_cells(ServedCells(fields=names, rows=rows))
+    (cell,) = engine_views.served_cells(ServedCells(fields=names, rows=rows))
     assert cell == ServedCell(4.5, 300.0, 3, 2.5, 0.02, 30, eager=False)
     with pytest.raises(ValueError, match="seconds"):
-        views.served_cells(ServedCells(fields=[name for name in names if name != "seconds"], rows=[]))
+        engine_views.served_cells(ServedCells(fields=[name for name in names if name != "seconds"], rows=[]))
 
 
 def test_a_grown_profile_is_marked_and_read_back() -> None:
     """Key and identity are the engine's, the source is serving."""
-    identity = views.engine_report(EngineState.model_validate(engine_state())).identity
+    identity = engine_views.engine_report(EngineState.model_validate(engine_state())).identity
     assert identity is not None
     effect = WriteServedProfile("shop", f"serving-{KEY}", KEY, "chat-0", MODEL, "grown while serving: 4 points")
     raw = manifests.served_profile(effect, identity, 1_700_000_000.0)
@@ -330,11 +330,11 @@ def test_requests_that_an_engine_counts_are_in_its_report_and_others_are_unknown
         "finished": 6,
         "outputTokens": 60,
     }
-    known = views.engine_report(EngineState.model_validate({**engine_state(), "requests": counted}))
+    known = engine_views.engine_report(EngineState.model_validate({**engine_state(), "requests": counted}))
     assert known.requests == RequestCounts(9, 8, 800, 700, 6, 60)
     assert (known.kv_cache_tokens, known.max_num_batched_tokens) == (100_000, 2048)
     assert known.table == (TableRange(1, 4, 5), TableRange(5, 16, 1))
-    assert views.engine_report(EngineState.model_validate(engine_state())).requests is None
+    assert engine_views.engine_report(EngineState.model_validate(engine_state())).requests is None
 
 
 @pytest.mark.parametrize(
