@@ -49,6 +49,12 @@ class LoadMetrics:
             load,
             registry=registry,
         )
+        self._expected_pods = Gauge(
+            "turbospec_expected_pods_at_full_load",
+            "Expected demand over the capacity of one pod: so many pods at ratio 1 it takes.",
+            load,
+            registry=registry,
+        )
         self._load_unknown = Gauge(
             "turbospec_offered_load_unknown",
             "1 where the load is not known, with the reason; the other series of that target are then absent.",
@@ -69,6 +75,7 @@ class LoadMetrics:
             self._demand,
             self._expected_ratio,
             self._expected_demand,
+            self._expected_pods,
         )
 
     def loads(self, loads: Mapping[LoadKey, LoadMemory]) -> None:
@@ -89,6 +96,7 @@ class LoadMetrics:
             self._demand.labels(*labels).set(signal.demand_tokens_per_second)
             self._expected_ratio.labels(*labels).set(signal.expected_ratio)
             self._expected_demand.labels(*labels).set(signal.expected_tokens_per_second)
+            self._expected_pods.labels(*labels).set(signal.expected_pods)
 
     def scale_events(self, events: Mapping[tuple[str, str], ScaleEvent]) -> None:
         """What is happening to every (namespace, scale target) that has pods."""

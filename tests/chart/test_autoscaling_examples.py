@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 import yaml
 
+from e2e.autoscaling.hpa import example_hpa
 from tests.fleet.builders import NOW, pod
 from tests.support.apiserver import ApiServer
 from turbospec.fleet.autoscalers import AutoscalerView, ScaleMetric
 from turbospec.fleet.scale_metrics import scaling_compatible
 from turbospec.fleet.scaling import scale_targets
+from turbospec_operator.autoscaler_views import number
 from turbospec_operator.metrics import Metrics
 
 ROOT = Path(__file__).parents[2]
@@ -65,6 +67,14 @@ def test_our_own_examples_are_what_the_condition_asks_for(name: str) -> None:
     found = scaling_compatible(scale_targets([pod()], [hpa], NOW).values())
     assert found is not None
     assert found.status == "True"
+
+
+def test_keda_makes_the_same_autoscaler_of_the_demand() -> None:
+    """What holds for the one (tests/operator/test_real_hpa.py) holds for the other."""
+    plain, keda = (example_hpa(file, "team")["spec"] for file in ("hpa-external.yaml", "keda-demand.yaml"))
+    by_keda = keda["metrics"][0]["external"]["target"]
+    assert number(by_keda.pop("averageValue")) == number(plain["metrics"][0]["external"]["target"].pop("averageValue"))
+    assert keda == plain | {"behavior": {}}
 
 
 def test_rules_are_as_prometheus_takes_them() -> None:

@@ -36,6 +36,7 @@ def condition(**changes: Any) -> ConditionValue | None:
         ("tokens_per_second", False),
         ("turbospec_offered_load_ratio", True),
         ("turbospec_expected_load_ratio", True),
+        ("turbospec_expected_pods_at_full_load", True),
         ("turbospec_expected_demand_tokens_per_second", True),
         ("turbospec_demand_tokens_per_second", True),
         ("vllm:num_requests_waiting", True),
@@ -76,8 +77,8 @@ def test_a_distorted_metric_is_named_with_the_reason_and_yaml_to_paste() -> None
     assert "HPA chat scales deployment/chat" in found.message
     assert "vllm:num_requests_running: it falls when speculation works" in found.message
     (entry,) = yaml.safe_load(found.message.partition(":\n")[2])
-    assert entry["external"]["metric"]["name"] == "turbospec_expected_load_ratio"
-    assert entry["external"]["target"] == {"type": "Value", "value": "800m"}
+    assert entry["external"]["metric"]["name"] == "turbospec_expected_pods_at_full_load"
+    assert entry["external"]["target"] == {"type": "AverageValue", "averageValue": "800m"}
     assert entry["external"]["metric"]["selector"]["matchLabels"] == {
         "scale_target_kind": "deployment",
         "scale_target": "chat",
@@ -91,7 +92,7 @@ def test_a_scaled_object_gets_a_trigger_of_its_own() -> None:
     assert "ScaledObject chat-scaler" in found.message
     assert "sum(vllm:num_requests_running)" in found.message
     (trigger,) = yaml.safe_load(found.message.partition(":\n")[2])
-    assert trigger["metricType"] == "Value"
+    assert trigger["metricType"] == "AverageValue"
     assert 'scale_target="chat"' in trigger["metadata"]["query"]
 
 

@@ -134,7 +134,7 @@ async def test_the_policy_says_within_a_minute_what_its_autoscaler_had_better_re
 
         await eventually("the warning", warned, operator_process)
         found = await condition(cluster, namespace)
-        assert "name: turbospec_expected_load_ratio" in found["message"]
+        assert "name: turbospec_expected_pods_at_full_load" in found["message"]
         better = hpa(namespace, "turbospec_offered_load_ratio")
         api_with_crds.kubectl("replace", "-f", "-", manifest=json.dumps(better))
 

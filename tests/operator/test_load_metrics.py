@@ -38,6 +38,7 @@ def test_the_load_is_exported_by_target_and_profile_key() -> None:
         ("turbospec_demand_tokens_per_second", *LABELS): 700.0,
         ("turbospec_expected_load_ratio", *LABELS): 0.8,
         ("turbospec_expected_demand_tokens_per_second", *LABELS): 800.0,
+        ("turbospec_expected_pods_at_full_load", *LABELS): 1.6,
     }
 
 

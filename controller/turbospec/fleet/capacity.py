@@ -98,6 +98,11 @@ class LoadSignal:
         demand = self.demand_tokens_per_second
         return self.ratio * self.expected_tokens_per_second / demand if demand > 0.0 else 0.0
 
+    @property
+    def expected_pods(self) -> float:
+        """The pods at ratio 1 that it will then take, whatever their number is now."""
+        return self.expected_tokens_per_second / self.pod_capacity_tokens_per_second
+
 
 def load_signal(
     demand: Demand, lengths: Lengths, pods: Iterable[Attainable], *, silent: float = 0.0

@@ -31,6 +31,7 @@ DISTORTED = (
 
 NEUTRAL = (
     "turbospec_expected_load_ratio",
+    "turbospec_expected_pods_at_full_load",
     "turbospec_expected_demand_tokens_per_second",
     "turbospec_offered_load_ratio",
     "turbospec_demand_tokens_per_second",
@@ -129,9 +130,9 @@ def hpa_metric(hpa: AutoscalerView) -> str:
         "- type: External\n"
         "  external:\n"
         "    metric:\n"
-        "      name: turbospec_expected_load_ratio\n"
+        "      name: turbospec_expected_pods_at_full_load\n"
         f"      selector: {{matchLabels: {{scale_target_kind: {kind}, scale_target: {name}}}}}\n"
-        "    target: {type: Value, value: 800m}"
+        "    target: {type: AverageValue, averageValue: 800m}"
     )
 
 
@@ -141,10 +142,10 @@ def keda_trigger(hpa: AutoscalerView) -> str:
     labels = f'namespace="{hpa.namespace}",scale_target_kind="{kind}",scale_target="{name}"'
     return (
         "- type: prometheus\n"
-        "  metricType: Value\n"
+        "  metricType: AverageValue\n"
         "  metadata:\n"
         "    serverAddress: http://prometheus.monitoring:9090\n"
-        f"    query: max(turbospec_expected_load_ratio{{{labels}}})\n"
+        f"    query: sum(turbospec_expected_pods_at_full_load{{{labels}}})\n"
         "    threshold: '0.8'\n"
         "    ignoreNullValues: 'false'"
     )

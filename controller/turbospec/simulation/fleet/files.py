@@ -40,7 +40,7 @@ class MetricName(StrEnum):
     OFFERED_LOAD_RATIO = "offeredLoadRatio"
     """turbospec_offered_load_ratio."""
     EXPECTED_PODS = "expectedPods"
-    """turbospec_expected_demand_tokens_per_second over turbospec_pod_capacity_tokens_per_second."""
+    """turbospec_expected_pods_at_full_load."""
 
 
 class StartupSpec(WireModel):

@@ -57,7 +57,7 @@ class LoadRatio:
     def expected_pods(self) -> float | None:
         """Pods at full load when one that is asked for now would be Ready; None where the ratio is."""
         found = self._signal()
-        return None if found is None else found.expected_tokens_per_second / found.pod_capacity_tokens_per_second
+        return None if found is None else found.expected_pods
 
     def _signal(self) -> LoadSignal | None:
         offered, size = demand(self._memory, self._waiting, self._start_seconds), lengths(self._memory)
