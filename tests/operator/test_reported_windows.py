@@ -4,9 +4,14 @@ from typing import Any
 
 import pytest
 
+from benchmarks.advise.scraped import RecordedPrometheus, serve
+from tests.advise.test_calibration import ENGINE
 from tests.fleet.builders import pod, report
+from tests.simulation.builders import phase
+from turbospec.advise import queries
 from turbospec.fleet.demand import RequestCounts
 from turbospec.fleet.snapshot import EngineReport, PositionCounts
+from turbospec.simulation.files import WorkloadFile
 from turbospec_operator.reported_windows import LONGEST_GAP_SECONDS, WINDOW_SECONDS, ReportedWindows
 
 ROUND = 2.0
@@ -102,3 +107,54 @@ def test_a_window_that_was_not_watched_throughout_is_given_up(fault: str) -> Non
             windows.see([pod("other", report=engine(now))], now)
         windows.see([pod(report=said)], now)
     assert windows.series([pod()]) == ()
+
+
+class Reports(RecordedPrometheus):
+    """Keeps what vLLM counts also by the time of its scrape: an engine's own counts are the same ones."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts: dict[float, dict[str, float]] = {}
+
+    def add(self, at: float, metric: str, labels: dict[str, str], value: float) -> None:
+        """One sample."""
+        super().add(at, metric, labels, value)
+        self.counts.setdefault(at, {})[metric + labels.get("position", "")] = value
+
+    def report(self, at: float) -> EngineReport:
+        """What the engine would have said then."""
+        found = self.counts[at]
+        running, finished = int(found[queries.RUNNING]), int(found["vllm:request_prompt_tokens_count"])
+        accepted = tuple(int(found[f"{queries.PER_POSITION}{j}"]) for j in range(7))
+        drafted = int(found[queries.DRAFT_TOKENS])
+        output = int(found["vllm:request_generation_tokens_sum"])
+        prompts = int(found["vllm:prompt_tokens_total"])
+        return report(
+            running=running,
+            decodes=running,
+            steps=int(found["vllm:iteration_tokens_total_count"]),
+            drafts=int(found[queries.DRAFTS]),
+            counts=PositionCounts((drafted, 0, 0, 0, 0, 0, 0), accepted),
+            generated_tokens=int(found[queries.GENERATION]),
+            requests=RequestCounts(finished + running, finished + running, prompts, prompts, finished, output),
+        )
+
+
+@pytest.mark.parametrize(("controller", "clients"), [("static:3", 6), ("static:7", 24), ("off", 12)])
+def test_windows_are_those_that_prometheus_has(controller: str, clients: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a simulated engine: what vLLM sums up itself is within a few percent of what is made of samples here."""
+    monkeypatch.setattr("turbospec_operator.reported_windows.WINDOW_SECONDS", 20.0)
+    scraped, labels = Reports(), {"namespace": "n", "pod": "chat-0", "model_name": "m"}
+    load = WorkloadFile(
+        phases=[phase(seconds=42.0, clients=clients, acceptance=[0.7], promptTokens=100, outputTokens=150)]
+    )
+    serve(ENGINE, load, controller, seed=3, warm_up=0.0, into=scraped, labels=labels, interval=1.0)
+    windows = ReportedWindows()
+    for at in sorted(scraped.counts):
+        windows.see([pod(report=scraped.report(at))], at)
+    (own,) = windows.series([pod()])
+    ((theirs,),) = (group.engines for group in queries.groups(scraped, "", queries.Span(40, 40, 20)))
+    ours, other = own.windows[-1], theirs.windows[-1]
+    assert ours.request_steps / ours.seconds == pytest.approx(other.request_steps / other.seconds, rel=0.05)
+    assert ours.latency_seconds / ours.seconds == pytest.approx(other.latency_seconds / other.seconds, rel=0.08)
+    assert ours.batch == pytest.approx(other.batch, rel=0.05)
