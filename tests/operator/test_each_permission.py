@@ -412,6 +412,7 @@ async def test_the_watch_says_what_it_may_not(
                 "PATH": "/usr/bin:/bin",
                 "USER": "turbospec",
                 "TURBOSPEC_NAMESPACE": namespace,
+                "TURBOSPEC_INTERVAL_SECONDS": "300",  # rounds are not what is looked at
                 # Definitions are for operators of all namespaces only, and what kopf says of them for those who debug.
                 **({"TURBOSPEC_LOG_LEVEL": "DEBUG"} if DEFINITIONS in permission.resource else {}),
                 **({} if DEFINITIONS in permission.resource else {"TURBOSPEC_WATCH_NAMESPACE": namespace}),
