@@ -42,6 +42,10 @@ e2e-autoscaling: setup ## Stand-ins under a real HorizontalPodAutoscaler on a lo
 	$(PY) -m e2e.cluster build
 	$(PY) -m pytest -s e2e/autoscaling
 
+.PHONY: e2e-dashboards
+e2e-dashboards: setup ## Every dashboard over twenty stand-ins on two nodes, drawn into build/dashboards: a quarter of an hour
+	$(PY) -m pytest -s e2e/dashboards
+
 .PHONY: bench-control
 bench-control: setup ## Judge the engine loop in the simulator, six lines against their targets (QUICK=1: a sample in three minutes)
 	$(PY) -m benchmarks.control $(if $(QUICK),--quick,--document)

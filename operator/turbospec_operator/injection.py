@@ -158,8 +158,9 @@ def _speculation(engine: _Engine, policy: SpeculationPolicySpec | None) -> tuple
         return None, ()
     container = engine.container
     config = speculative_config(policy.speculation, max_num_seqs(container), table=not is_data_parallel(container))
-    if config is None:
-        return "not added: the policy's draftTokens allow no K above 0", ()
+    if policy.mode == "Advise" or config is None:
+        why = "draftTokens allow no K above 0" if config is None else "mode is Advise"
+        return f"not added: the policy's {why}", ()
     if reads_config_file(engine.container):
         return "not added: the pod's --config file may hold a speculative-config; add the method there", ()
     if engine.serving is None:
