@@ -5,12 +5,11 @@ from pathlib import Path
 from e2e.autoscaling.external_metrics import NAMESPACE as METRICS_NAMESPACE
 from e2e.autoscaling.external_metrics import SERVICE as METRICS_SERVICE
 from e2e.manifests.serving import CONTAINER, DEPLOYMENT, NAMESPACE, POLICY, SELECTOR, Manifest
+from e2e.manifests.standins import COMMAND, profile_of
 from turbospec.simulation.files import EngineFile, load
 from turbospec.simulation.measure import profile
 from turbospec.standin.facts import stand_in_facts
 from turbospec.standin.options import StandInOptions
-from turbospec.wire.latency import from_model
-from turbospec.wire.speculation_profile import SpeculationProfileSpec
 
 ENGINE = Path(__file__).with_name("engine.yaml")
 ACCEPTANCE = 0.7
@@ -18,8 +17,6 @@ START_UP_SECONDS = 15
 DRAIN_SECONDS = 15
 """A pod on its way out ends what it serves: no answer takes as long where load is low enough for pods to go."""
 DRAFT_TOKENS = [0, 1, 3, 7]
-COMMAND = "from turbospec.cli.sim import serve; serve()"
-"""``turbospec sim serve``, without what other commands import and the operator's image does not hold."""
 
 
 def policy() -> Manifest:
@@ -40,23 +37,7 @@ def policy() -> Manifest:
 def measured_profile() -> Manifest:
     """Of the stand-ins' step times, by the product's own sweep and fit on simulated time."""
     spec = load(ENGINE, EngineFile)
-    identity = stand_in_facts(spec, StandInOptions()).identity
-    found = profile(spec, seed=1)
-    document = from_model(found.model)
-    body = SpeculationProfileSpec(
-        key=identity.key(),
-        identity=identity,
-        cells=document.cells,
-        fit=document.fit,
-        hold_out_error_permille=round(found.hold_out_error * 1000),
-        kv_cache_tokens=spec.kv_cache_tokens,
-    )
-    return {
-        "apiVersion": "turbospec.io/v1alpha1",
-        "kind": "SpeculationProfile",
-        "metadata": {"name": "stand-in", "namespace": NAMESPACE},
-        "spec": body.model_dump(mode="json", by_alias=True, exclude_none=True),
-    }
+    return profile_of(stand_in_facts(spec, StandInOptions()).identity, profile(spec, seed=1))
 
 
 def serving(image: str) -> list[Manifest]:
@@ -91,8 +72,7 @@ def _pod(image: str) -> Manifest:
         "name": CONTAINER,
         "image": image,
         "imagePullPolicy": "IfNotPresent",
-        # -E: PYTHONPATH leads to the injected runtime, which is a part of what the image holds whole.
-        "command": ["python", "-E", "-c", COMMAND],
+        "command": COMMAND,
         "args": [
             f"/engine/{ENGINE.name}",
             "--address=0.0.0.0",

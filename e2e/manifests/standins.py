@@ -113,7 +113,11 @@ def policy(name: str, source: str) -> Manifest:
 
 def measured_profile(kind: Kind, *, shared: bool = False) -> Manifest:
     """What a Job would have measured on these engines; ``shared``: the cluster's."""
-    found, identity = _measured(), kind.identity
+    return profile_of(kind.identity, _measured(), shared=shared)
+
+
+def profile_of(identity: ProfileIdentity, found: Measured, *, shared: bool = False) -> Manifest:
+    """This measurement, as of engines of this identity two days ago."""
     document, measured = from_model(found.model), dt.datetime.now(dt.UTC) - dt.timedelta(days=2)
     spec = SpeculationProfileSpec(
         key=identity.key(),
