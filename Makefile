@@ -42,6 +42,10 @@ e2e-autoscaling: setup ## Stand-ins under a real HorizontalPodAutoscaler on a lo
 	$(PY) -m e2e.cluster build
 	$(PY) -m pytest -s e2e/autoscaling
 
+.PHONY: e2e-keda
+e2e-keda: setup ## The examples' ScaledObjects under real KEDA and Debian's Prometheus: two minutes, once ten more to build KEDA
+	$(PY) -m pytest -s e2e/keda
+
 .PHONY: e2e-dashboards
 e2e-dashboards: setup ## Every dashboard over twenty stand-ins on two nodes, drawn into build/dashboards: a quarter of an hour
 	$(PY) -m pytest -s e2e/dashboards

@@ -9,8 +9,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from e2e.autoscaling.external_metrics import ExternalMetrics
-from e2e.autoscaling.hpa import example_hpa
 from tests.operator.samples import KEY
 from tests.support.apiserver import ApiServer
 from turbospec.fleet.capacity import Attainable, load_signal
@@ -35,14 +33,13 @@ FREELY = {"policies": [{"type": "Percent", "value": 900, "periodSeconds": 1}]}
 DOWN_SECONDS = 2
 
 
-def quicker(hpa: Raw) -> Raw:
+def quicker(behavior: Raw) -> Raw:
     """The same in the time of these tests: windows are as many syncs long as in production, but on the way down."""
-    known = hpa["spec"].get("behavior", {}).get("scaleUp", {}).get("stabilizationWindowSeconds", 0)
-    hpa["spec"]["behavior"] = {
+    known = behavior.get("scaleUp", {}).get("stabilizationWindowSeconds", 0)
+    return {
         "scaleUp": {"stabilizationWindowSeconds": round(known / QUICKER), **FREELY},
         "scaleDown": {"stabilizationWindowSeconds": DOWN_SECONDS, **FREELY},
     }
-    return hpa
 
 
 @dataclass
@@ -51,11 +48,12 @@ class Fleet:
 
     ``load`` is the work that comes, in pods at full load; None while that is not known. ``scrape_seconds`` is how old
     the load may be when an autoscaler reads it, ``start_seconds`` how long pods take to be Ready. ``replicas`` were
-    asked for so far, one after the other.
+    asked for so far, one after the other. ``looks`` counts how often its autoscaler has looked.
     """
 
     namespace: str
-    metrics: ExternalMetrics
+    looks: Callable[[], int]
+    hpa_name: str = "chat"
     start_seconds: float = 0.3
     scrape_seconds: float = 0.0
     load: float | None = None
@@ -90,7 +88,8 @@ class Fleet:
         deployment = await cluster.get(DEPLOYMENTS, self.namespace, "chat")
         if self.replicas[-1:] != [deployment["spec"]["replicas"]]:
             self.replicas.append(deployment["spec"]["replicas"])
-        self.hpa = await cluster.get(HPAS, self.namespace, "chat")
+        with contextlib.suppress(NotFoundError):  # KEDA makes it in its own time
+            self.hpa = await cluster.get(HPAS, self.namespace, self.hpa_name)
 
     def condition(self, kind: str) -> str:
         """Status of a condition of the autoscaler."""
@@ -99,8 +98,8 @@ class Fleet:
 
     async def syncs(self, count: int) -> None:
         """Until the autoscaler has looked so many times more."""
-        until = self.metrics.asked[self.namespace] + count
-        await self._wait(lambda: self.metrics.asked[self.namespace] >= until, f"{count} syncs")
+        until = self.looks() + count
+        await self._wait(lambda: self.looks() >= until, f"{count} syncs")
 
     async def rests_at(self, replicas: int, syncs: int = 4) -> None:
         """Until there are so many Ready; and it must stay so, for as many syncs."""
@@ -123,19 +122,23 @@ class World:
     """The API server, its controllers and the external metrics of all fleets in it."""
 
     api: ApiServer
-    metrics: ExternalMetrics
     fleets: "Fleets"
+    looks: Callable[[str], int]
+    autoscaler: Callable[[str, str], tuple[Kind, Raw]]
+    """Of an example in a namespace."""
+    hpa_name: str = "chat"
 
     @contextlib.asynccontextmanager
     async def fleet(self, example: str, replicas: int, **how: Any) -> AsyncIterator[Fleet]:
         """A fleet of so many Ready pods that are loaded to 0.8, which is where the example's autoscaler wants them."""
         namespace = f"scaled-{secrets.token_hex(4)}"
-        fleet = Fleet(namespace, self.metrics, **how)
+        fleet = Fleet(namespace, lambda: self.looks(namespace), self.hpa_name, **how)
         self.fleets.all.append(fleet)
         async with await Cluster.connect(self.api.kubeconfig) as cluster:
             self.api.create_namespace(namespace)
             await cluster.create(DEPLOYMENTS, namespace, _deployment(replicas))
-            await cluster.create(HPAS, namespace, quicker(example_hpa(example, namespace, maxReplicas=60)))
+            kind, body = self.autoscaler(example, namespace)
+            await cluster.create(kind, namespace, body)
             async with _kept_up(lambda: fleet.look(cluster)):
                 await fleet.rests_at(replicas, syncs=1)
                 fleet.load = 0.8 * replicas
