@@ -172,8 +172,9 @@ def _speculation(engine: _Engine, policy: SpeculationPolicySpec | None) -> _Spec
         return _Speculation()
     table = not is_data_parallel(container)
     config = speculative_config(policy.speculation, max_num_seqs(container), table=table)
-    if config is None:
-        return _Speculation("not added: the policy's draftTokens allow no K above 0")
+    if policy.mode == "Advise" or config is None:
+        why = "draftTokens allow no K above 0" if config is None else "mode is Advise"
+        return _Speculation(f"not added: the policy's {why}")
     if reads_config_file(container):
         return _Speculation("not added: the pod's --config file may hold a speculative-config; add the method there")
     if engine.serving is None:
