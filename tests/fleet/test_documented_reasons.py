@@ -4,7 +4,7 @@ import inspect
 import re
 from pathlib import Path
 
-from turbospec.fleet import conditions, drift, engines, standing
+from turbospec.fleet import conditions, drift, engines, scale_metrics, standing
 from turbospec.fleet.profile_standing import ProfileReason
 
 PAGE = Path(__file__).parents[2] / "docs" / "troubleshooting.md"
@@ -18,14 +18,21 @@ NO_REASONS = {
     "Permitted",
     "ObjectiveAttainable",
     "ProfileAccurate",
+    "ScalingCompatible",
     "Warning",
+    # What HPAs and their metrics are spelled with.
+    "AverageValue",
+    "Pods",
+    "Object",
+    "External",
+    "Knative",
 }
 """Statuses and types of conditions, which the sources spell alike."""
 
 
 def test_every_reason_has_a_remedy() -> None:
     """Words in CamelCase between quotes are reasons, wherever conditions and standings are made."""
-    sources = "".join(inspect.getsource(module) for module in (conditions, drift, engines, standing))
+    sources = "".join(inspect.getsource(module) for module in (conditions, drift, engines, scale_metrics, standing))
     reasons = set(re.findall(r'"((?:[A-Z][a-z]+)+)"', sources)) - NO_REASONS | {
         reason.value for reason in ProfileReason
     }

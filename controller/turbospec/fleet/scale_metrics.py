@@ -4,8 +4,9 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from turbospec.fleet.autoscalers import AutoscalerView, ScaleMetric
+from turbospec.fleet.autoscalers import AutoscalerView, ForeignAutoscaler, ScaleMetric
 from turbospec.fleet.effects import ConditionValue
+from turbospec.fleet.foreign import ADVICE
 from turbospec.fleet.scaling import ScaleTarget
 
 CONDITION = "ScalingCompatible"
@@ -14,20 +15,30 @@ NAMED_METRICS = 1
 
 _TOKENS = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:-]*")
 
+_LEAVE_SOONER = "it falls when speculation works, for requests leave sooner, so pods go because it works"
+_HELD = "drafts hold KV cache and faster requests hold it for less time, so it moves with K at equal load"
+_WVA = "WVA makes it of KV cache usage and queues, and drafts and faster requests move those at equal load"
+
 DISTORTED = (
-    ("requests_running", "it falls when speculation works, for requests leave sooner, so pods go because it works"),
+    ("requests_running", _LEAVE_SOONER),
+    ("running_requests", _LEAVE_SOONER),
+    ("concurrency", _LEAVE_SOONER),
     (
         "inter_token_latency",
         "it has one sample per step and not per token: it rises with K while users wait less, so pods come because it "
         "works",
     ),
-    ("cache_usage", "drafts hold KV cache and faster requests hold it for less time, so it moves with K at equal load"),
+    ("cache_usage", _HELD),
+    ("cache_utilization", _HELD),
+    ("wva_desired", _WVA),
+    ("inferno_desired", _WVA),
     ("generation_tokens", "it rises with acceptance at equal load, so easy text counts as high load"),
     ("generation_throughput", "it rises with acceptance at equal load, so easy text counts as high load"),
     ("tokens_per_second", "it rises with acceptance at equal load, so easy text counts as high load"),
     ("iteration_tokens", "drafts count as tokens in it, so it rises with K at equal load"),
 )
-"""Parts of metric names, as vLLM spells them or adapters make of them, and why speculation distorts them."""
+"""Parts of metric names, as vLLM, llm-d and Knative spell them or adapters make of them, and why speculation distorts
+them."""
 
 NEUTRAL = (
     "turbospec_expected_load_ratio",
@@ -77,7 +88,7 @@ def scaling_compatible(targets: Iterable[ScaleTarget]) -> ConditionValue | None:
 
 def _of_target(target: ScaleTarget) -> ConditionValue | None:
     if not target.autoscalers:
-        return None if target.foreign is None else _unrecognised(target)
+        return None if target.foreign is None else _of_foreign(target, target.foreign)
     if len(target.autoscalers) > 1:
         names = ", ".join(hpa.name for hpa in target.autoscalers)
         message = (
@@ -88,11 +99,18 @@ def _of_target(target: ScaleTarget) -> ConditionValue | None:
     return _of_autoscaler(target.autoscalers[0])
 
 
-def _unrecognised(target: ScaleTarget) -> ConditionValue:
-    message = (
-        f"{target.foreign} scales {target.name}; what it reads cannot be seen from here. Where it takes a Prometheus "
-        f"query, give it turbospec_expected_load_ratio with target 0.8. See {DOCUMENT}."
-    )
+def _of_foreign(target: ScaleTarget, foreign: ForeignAutoscaler) -> ConditionValue:
+    """By its metric where its resource says it; else it is named, with what to know of its kind."""
+    who = f"{foreign.system} ({foreign.name})" if foreign.name else foreign.system
+    advice = f"{ADVICE.get(foreign.system, '')} See {DOCUMENT}."
+    verdict = judge_metric(ScaleMetric("Pods", foreign.metric, "AverageValue", 0.0))
+    if verdict.compatible is False:
+        message = f"{who} scales {target.name} on {foreign.metric}: {verdict.why}. {advice}"
+        return ConditionValue(CONDITION, "False", "DistortedMetric", message)
+    if verdict.compatible:
+        message = f"{who} scales {target.name} on {foreign.metric}, which K does not move."
+        return ConditionValue(CONDITION, "True", "SpeculationNeutral", message)
+    message = f"{who} scales {target.name}; what it reads cannot be seen from here. {advice}"
     return ConditionValue(CONDITION, "Unknown", "AutoscalerUnrecognised", message)
 
 

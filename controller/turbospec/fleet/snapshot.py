@@ -7,7 +7,7 @@ from turbospec.control.latency import LatencyModel
 from turbospec.control.objective import Objective
 from turbospec.control.region_fit import RegionFit
 from turbospec.control.served_cells import ServedCell
-from turbospec.fleet.autoscalers import AutoscalerView
+from turbospec.fleet.autoscalers import AutoscalerView, ForeignAutoscaler
 from turbospec.fleet.demand import RequestCounts
 from turbospec.fleet.effects import ConditionValue, DecisionReport, StoppedTemplate, TableRange
 
@@ -254,3 +254,4 @@ class FleetSnapshot:
     """Permissions the operator lacks, each as ``verb resource in namespace: consequence``."""
     obstacles: tuple[JobObstacle, ...] = ()
     autoscalers: tuple[AutoscalerView, ...] = ()
+    foreign_autoscalers: tuple[ForeignAutoscaler, ...] = ()

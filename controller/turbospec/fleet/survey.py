@@ -60,7 +60,7 @@ def survey(snapshot: FleetSnapshot, memory: FleetMemory) -> Survey:
     now = snapshot.now_seconds
     policies = tuple(sorted(snapshot.policies, key=seniority))
     governance = govern(policies, snapshot.pods)
-    targets = scale_targets(snapshot.pods, snapshot.autoscalers, now)
+    targets = scale_targets(snapshot.pods, snapshot.autoscalers, now, snapshot.foreign_autoscalers)
     scale_events = {place: classify(target, now) for place, target in targets.items()}
     candidates = _candidates(policies, governance, memory, now)
     own = fitting_profiles(snapshot.profiles, _places(governance, candidates.values()))
