@@ -82,6 +82,7 @@ def policy_view(raw: Raw) -> PolicyView:
         profile_source=ProfileSource(spec.profiling.source),
         capacity=ProfilingCapacity(spec.profiling.capacity),
         max_concurrent_nodes=spec.profiling.max_concurrent_nodes,
+        preserve=spec.autoscaling.preserve,
         max_age_seconds=None if spec.profiling.max_age is None else duration_seconds(spec.profiling.max_age),
     )
 

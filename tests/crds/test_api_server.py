@@ -103,6 +103,7 @@ GOOD_POLICIES = {
     "one ceiling": policy(objective={"timeToFirstToken": {"milliseconds": 1}, "timePerOutputToken": None}),
     "no ceiling": policy(objective={}),
     "old profiles": policy(profiling={"source": "Job", "maxAge": "30d"}),
+    "kept replicas": policy(autoscaling={"preserve": True}),
     "null is absent": policy(speculation={"method": None, "model": None}),
 }
 
@@ -122,6 +123,7 @@ def test_defaults_are_written_out(api: ApiServer) -> None:
         "engine": {"port": 8000, "loop": "Local"},
         "speculation": {"draftTokens": [0, 1, 3, 7]},
         "profiling": {"source": "Job", "capacity": "ExistingNodes", "maxConcurrentNodes": 1},
+        "autoscaling": {"preserve": False},
     }
 
 

@@ -1,7 +1,7 @@
 """Conditions of a policy: every one says in one word how things stand, and in its message what to do."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from turbospec.control.objective import Objective
 from turbospec.fleet import drift
@@ -9,7 +9,7 @@ from turbospec.fleet.drift import DriftStanding
 from turbospec.fleet.effects import ConditionValue, StoppedTemplate
 from turbospec.fleet.matching import Overlap
 from turbospec.fleet.profile_standing import ProfileReason, ProfileStanding, urgency
-from turbospec.fleet.scale_metrics import scaling_compatible
+from turbospec.fleet.scale_metrics import Preserved, scaling_compatible
 from turbospec.fleet.scaling import ScaleTarget
 from turbospec.fleet.snapshot import Mode, PolicyView
 from turbospec.fleet.standing import EngineStanding
@@ -61,6 +61,7 @@ class PolicyFindings:
     stopped: tuple[StoppedTemplate, ...] = ()
     targets: tuple[ScaleTarget, ...] = ()
     drift: tuple[DriftStanding, ...] = ()
+    preserved: Mapping[tuple[str, str], Preserved] = field(default_factory=dict)
 
 
 def conditions(findings: PolicyFindings) -> tuple[ConditionValue, ...]:
@@ -74,7 +75,7 @@ def conditions(findings: PolicyFindings) -> tuple[ConditionValue, ...]:
     accurate = drift.condition(findings.drift)
     if accurate is not None:
         found.append(accurate)
-    scaling = scaling_compatible(findings.targets)
+    scaling = scaling_compatible(findings.targets, findings.preserved)
     if scaling is not None:
         found.append(scaling)
     if findings.overlaps:

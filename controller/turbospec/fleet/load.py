@@ -5,7 +5,7 @@ silent pod would leave an autoscaler blind, and one that left it out would remov
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from turbospec.control.acceptance import PositionEstimate
 from turbospec.fleet import demand as offered
@@ -28,7 +28,10 @@ KEPT_SECONDS = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class LoadSituation:
-    """What the pods of one policy are judged on. ``targets`` names the scale target of every pod, by its uid."""
+    """What the pods of one policy are judged on. ``targets`` names the scale target of every pod, by its uid.
+
+    ``bounds`` holds the K that some keys' engines may use, where not all that the policy allows.
+    """
 
     policy: PolicyView
     pods: Sequence[PodView]
@@ -36,6 +39,7 @@ class LoadSituation:
     profiles: Mapping[ProfileKey, FittingProfile]
     pools: Pools
     now_seconds: float
+    bounds: Mapping[LoadKey, tuple[int, ...]] = field(default_factory=dict)
 
 
 def observe_load(situation: LoadSituation, memory: Mapping[LoadKey, LoadMemory]) -> dict[LoadKey, LoadMemory]:
@@ -89,16 +93,23 @@ def fleet_estimates(reports: Iterable[EngineReport]) -> tuple[PositionEstimate, 
 
 
 def capability(
-    policy: PolicyView, report: EngineReport, profile: FittingProfile, estimates: tuple[PositionEstimate, ...]
+    policy: PolicyView,
+    report: EngineReport,
+    profile: FittingProfile,
+    estimates: tuple[PositionEstimate, ...],
+    bounds: tuple[int, ...] | None = None,
 ) -> Capability | None:
     """What this engine may run now; None without a latency model, or where not even its table is known.
 
-    Steered engines may use every K that policy and graphs allow. Under a policy that is paused or only advises, an
-    engine loop that was once started goes on; otherwise the engine keeps to its table, as one that is refused does.
+    Steered engines may use every K that policy and graphs allow, within ``bounds`` where there are some. Under a policy
+    that is paused or only advises, an engine loop that was once started goes on; otherwise the engine keeps to its
+    table, as one that is refused does.
     """
     if profile.latency is None:
         return None
     allowed = allowed_draft_tokens(policy, report)
+    if bounds is not None:
+        allowed = tuple(k for k in allowed if k in bounds) or allowed[:1]
     loops = read_id(report.applied_id).kind in (DocumentKind.LOCAL, DocumentKind.WAITING)
     steered = report.unsupported_code is None and bool(allowed) and (policy.mode is Mode.ENFORCE or loops)
     if not steered and not report.table:
@@ -206,7 +217,7 @@ def _attainable(situation: LoadSituation, group: _Group, lengths: Lengths) -> li
     known: dict[object, Attainable | None] = {}
     found = []
     for report in group.ready:
-        engine = capability(situation.policy, report, profile, estimates)
+        engine = capability(situation.policy, report, profile, estimates, situation.bounds.get(group.key))
         if engine is None:
             return UnknownLoad.NOT_REPORTED
         limits = (engine.max_num_seqs, engine.max_num_batched_tokens, engine.kv_cache_tokens, engine.graph_sizes)

@@ -12,6 +12,7 @@ from turbospec.fleet.load import LoadSituation, observe_load
 from turbospec.fleet.load_memory import LoadKey, LoadMemory
 from turbospec.fleet.memory import EngineMemory, FleetMemory, PolicyMemory, PoolMemory
 from turbospec.fleet.pooling import Pools
+from turbospec.fleet.preserve_round import preserved
 from turbospec.fleet.snapshot import PodView, PolicyView
 from turbospec.fleet.standing import EngineStanding, obstacle
 from turbospec.fleet.survey import Survey
@@ -39,7 +40,8 @@ def decide_policy(policy: PolicyView, fleet: Survey, memory: FleetMemory) -> Pol
     stopped, failed_starts = breaker.judge(policy, governed, memory.failed_starts.get(policy.uid, ()))
     findings = _findings(policy, fleet, [fleet.agreement.mark(each.standing) for each in engines.values()])
     reports, written = _report(replace(findings, stopped=stopped), memory.policies.get(policy.uid), now)
-    load = LoadSituation(policy, governed, fleet.target_of, fleet.profiles, pools, now)
+    bounds = {key: entry.allowed for key, entry in fleet.preserved.items() if policy.preserve and entry.allowed}
+    load = LoadSituation(policy, governed, fleet.target_of, fleet.profiles, pools, now, bounds)
     return PolicyRound(
         pushes=tuple(push for each in engines.values() for push in each.pushes),
         reports=reports,
@@ -84,6 +86,7 @@ def _findings(policy: PolicyView, fleet: Survey, engines: Sequence[EngineStandin
         overlaps=fleet.governance.overlaps.get(policy.uid, ()),
         denied=tuple(sorted(denied)),
         targets=tuple(fleet.targets[place] for place in targets),
+        preserved=preserved(fleet.preserved, targets) if policy.preserve else {},
         drift=fleet.agreement.of(policy.uid),
     )
 

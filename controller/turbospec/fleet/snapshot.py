@@ -69,6 +69,7 @@ class PolicyView:
     stopped: tuple[StoppedTemplate, ...] = ()
     inject_anyway: frozenset[str] = frozenset()
     max_age_seconds: float | None = None
+    preserve: bool = False
 
 
 @dataclass(frozen=True, slots=True)

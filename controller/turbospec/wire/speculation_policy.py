@@ -154,6 +154,19 @@ class ProfilingSpec(WireModel):
     ] = None
 
 
+class AutoscalingSpec(WireModel):
+    """How TurboSpec gets on with the autoscaler. It never writes replicas."""
+
+    preserve: Annotated[
+        bool,
+        Field(
+            description="Keep an autoscaler whose metric speculation distorts (inter-token latency, KV cache usage, "
+            "running requests) from asking for more pods than it would at K=0: K is bounded while it would. For those "
+            "who cannot change the metric; condition ScalingCompatible is then True with reason Preserved.",
+        ),
+    ] = False
+
+
 class SpeculationPolicySpec(WireModel):
     """What the user wants."""
 
@@ -175,6 +188,7 @@ class SpeculationPolicySpec(WireModel):
         ),
     ] = None
     profiling: ProfilingSpec = ProfilingSpec()
+    autoscaling: AutoscalingSpec = AutoscalingSpec()
 
 
 class PredictionStatus(WireModel):
