@@ -15,6 +15,7 @@ from turbospec_operator.cluster import ApiError, Cluster
 from turbospec_operator.identity import IdentityError, load_master_key
 from turbospec_operator.metrics import Metrics
 from turbospec_operator.observe import Observer
+from turbospec_operator.prometheus_demand import PrometheusDemand
 from turbospec_operator.prometheus_load import PrometheusLoad
 
 log = logging.getLogger(__name__)
@@ -62,6 +63,7 @@ class FleetLoop:
         epoch: int,
         interval_seconds: float,
         prometheus: PrometheusLoad | None = None,
+        demand: PrometheusDemand | None = None,
     ) -> None:
         self._cluster = cluster
         self._observer = observer
@@ -70,7 +72,9 @@ class FleetLoop:
         self._namespace = namespace
         self._interval = interval_seconds
         self._prometheus = prometheus
+        self._demand = demand or PrometheusDemand(None)
         self._reading: asyncio.Task[None] | None = None
+        self._asking: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
         self._epoch = epoch
         self._master_key: bytes | None = None
@@ -143,6 +147,7 @@ class FleetLoop:
             denied=[entry for entry, _ in self._denied.values()],
             refusals=self._refusals,
             obstacles=[obstacle for obstacle, _ in self._obstacles.values()],
+            queried=self._demand.answers(),
         )
         self._metrics.observed(observation.snapshot)
         effects, self._memory = decide(observation.snapshot, self._memory)
@@ -158,6 +163,8 @@ class FleetLoop:
         if observation.token_refused or any(outcome.refused_token for outcome in outcomes):
             # The Secret may have been made anew: read it again before the next round.
             self._master_key = None
+        if self._demand.due() and (self._asking is None or self._asking.done()):
+            self._asking = asyncio.create_task(self._demand.read(observation.snapshot.policies))
         if self._prometheus is not None and self._prometheus.due() and (self._reading is None or self._reading.done()):
             # Beside the loop: a slow Prometheus must not slow down control.
             self._reading = asyncio.create_task(self._prometheus.read(observation.snapshot))

@@ -83,6 +83,7 @@ def policy_view(raw: Raw) -> PolicyView:
         capacity=ProfilingCapacity(spec.profiling.capacity),
         max_concurrent_nodes=spec.profiling.max_concurrent_nodes,
         preserve=spec.autoscaling.preserve,
+        demand_query=spec.autoscaling.demand_query,
         max_age_seconds=None if spec.profiling.max_age is None else duration_seconds(spec.profiling.max_age),
     )
 

@@ -103,7 +103,7 @@ GOOD_POLICIES = {
     "one ceiling": policy(objective={"timeToFirstToken": {"milliseconds": 1}, "timePerOutputToken": None}),
     "no ceiling": policy(objective={}),
     "old profiles": policy(profiling={"source": "Job", "maxAge": "30d"}),
-    "kept replicas": policy(autoscaling={"preserve": True}),
+    "autoscaling": policy(autoscaling={"preserve": True, "demandQuery": "sum(rate(gateway_requests_total[1m]))"}),
     "null is absent": policy(speculation={"method": None, "model": None}),
 }
 
@@ -186,6 +186,7 @@ BAD_POLICIES: dict[str, tuple[Object, str]] = {
         "spec.objective.timePerOutputToken.percentile: Invalid value: 101",
     ),
     "percentile as a share": (_ceiling(milliseconds=50, percentile=0.9), "percentile in body must be of type integer"),
+    "a query of nothing": (policy(autoscaling={"demandQuery": " \n"}), "demandQuery is empty: write a PromQL query"),
     "an age without a unit": (policy(profiling={"maxAge": "30"}), "write 30d for thirty days"),
     "an age of nothing": (policy(profiling={"maxAge": "0d"}), "write 30d for thirty days"),
     "an age as Go writes it": (policy(profiling={"maxAge": "720h0m0s"}), "write 30d for thirty days"),

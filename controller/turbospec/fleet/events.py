@@ -19,6 +19,7 @@ _NORMAL_REASONS = frozenset(
         "ProfilingInProgress",
         "ProfileGrowing",
         "ProfilingPending",
+        "QueryPending",
         "StepTimesInDoubt",
     }
 )

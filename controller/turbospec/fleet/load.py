@@ -5,10 +5,11 @@ silent pod would leave an autoscaler blind, and one that left it out would remov
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from turbospec.control.acceptance import PositionEstimate
 from turbospec.fleet import demand as offered
+from turbospec.fleet import queried
 from turbospec.fleet.capacity import Attainable, Capability, LoadSignal, attainable, load_signal
 from turbospec.fleet.demand import DemandMemory, Lengths, RequestCounts
 from turbospec.fleet.documents import DocumentKind, read_id
@@ -31,6 +32,7 @@ class LoadSituation:
     """What the pods of one policy are judged on. ``targets`` names the scale target of every pod, by its uid.
 
     ``bounds`` holds the K that some keys' engines may use, where not all that the policy allows.
+    ``requests_per_second`` is what comes by the policy's own query, None where engines' counts are to be taken.
     """
 
     policy: PolicyView
@@ -40,6 +42,7 @@ class LoadSituation:
     pools: Pools
     now_seconds: float
     bounds: Mapping[LoadKey, tuple[int, ...]] = field(default_factory=dict)
+    requests_per_second: float | None = None
 
 
 def observe_load(situation: LoadSituation, memory: Mapping[LoadKey, LoadMemory]) -> dict[LoadKey, LoadMemory]:
@@ -56,12 +59,16 @@ def observe_load(situation: LoadSituation, memory: Mapping[LoadKey, LoadMemory])
     answering: dict[str, int] = {}
     for (_, target, _), members in grouped.items():
         answering[target] = answering.get(target, 0) + sum(pod.ready for pod, _ in members)
+    ready = {key: sum(pod.ready for pod, _ in members) for key, members in grouped.items()}
+    parts = queried.shares(ready, memory)
     found = {}
     for key, members in sorted(grouped.items(), key=lambda entry: entry[0]):
         # Of a target's silent pods each profile key gets its share.
         known = answering[key[1]]
-        share = silent.get(key[1], 0) * sum(pod.ready for pod, _ in members) / known if known else 0.0
-        found[key] = _observe(situation, key, members, share, memory.get(key, LoadMemory(now)))
+        share = silent.get(key[1], 0) * ready[key] / known if known else 0.0
+        whole = situation.requests_per_second
+        given = replace(situation, requests_per_second=None if whole is None else whole * parts[key])
+        found[key] = _observe(given, key, members, share, memory.get(key, LoadMemory(now)))
     return found
 
 
@@ -202,7 +209,8 @@ def _signal(situation: LoadSituation, group: _Group, past: DemandMemory) -> Load
     pods = _attainable(situation, group, lengths)
     if isinstance(pods, UnknownLoad):
         return pods
-    return load_signal(counted.times(alike), lengths, pods, silent=silent) or UnknownLoad.NO_READY_POD
+    demand = queried.instead(counted.times(alike), situation.requests_per_second)
+    return load_signal(demand, lengths, pods, silent=silent) or UnknownLoad.NO_READY_POD
 
 
 def _attainable(situation: LoadSituation, group: _Group, lengths: Lengths) -> list[Attainable] | UnknownLoad:

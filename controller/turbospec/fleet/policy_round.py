@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from turbospec.fleet import breaker, pooling, status
+from turbospec.fleet import breaker, pooling, queried, status
 from turbospec.fleet.conditions import PolicyFindings
 from turbospec.fleet.effects import Effect, PushControl
 from turbospec.fleet.engines import EngineRound, EngineSituation, decide_engine
@@ -41,7 +41,8 @@ def decide_policy(policy: PolicyView, fleet: Survey, memory: FleetMemory) -> Pol
     findings = _findings(policy, fleet, [fleet.agreement.mark(each.standing) for each in engines.values()])
     reports, written = _report(replace(findings, stopped=stopped), memory.policies.get(policy.uid), now)
     bounds = {key: entry.allowed for key, entry in fleet.preserved.items() if policy.preserve and entry.allowed}
-    load = LoadSituation(policy, governed, fleet.target_of, fleet.profiles, pools, now, bounds)
+    coming = queried.usable(queried.of_policy(fleet.snapshot.queried, policy), now)
+    load = LoadSituation(policy, governed, fleet.target_of, fleet.profiles, pools, now, bounds, coming)
     return PolicyRound(
         pushes=tuple(push for each in engines.values() for push in each.pushes),
         reports=reports,
@@ -86,6 +87,7 @@ def _findings(policy: PolicyView, fleet: Survey, engines: Sequence[EngineStandin
         overlaps=fleet.governance.overlaps.get(policy.uid, ()),
         denied=tuple(sorted(denied)),
         targets=tuple(fleet.targets[place] for place in targets),
+        demand=queried.condition(policy, queried.of_policy(fleet.snapshot.queried, policy), fleet.now_seconds),
         preserved=preserved(fleet.preserved, targets) if policy.preserve else {},
         drift=fleet.agreement.of(policy.uid),
     )

@@ -70,6 +70,7 @@ class PolicyView:
     inject_anyway: frozenset[str] = frozenset()
     max_age_seconds: float | None = None
     preserve: bool = False
+    demand_query: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,6 +243,20 @@ class JobObstacle:
 
 
 @dataclass(frozen=True, slots=True)
+class QueriedDemand:
+    """What Prometheus answered at ``seconds`` to a policy's query; ``requests_per_second`` is None where it is of no
+    use, and ``reason`` then says why, in one word."""
+
+    namespace: str
+    policy: str
+    query: str
+    requests_per_second: float | None
+    reason: str
+    message: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class FleetSnapshot:
     """Everything one round of the fleet loop decides on."""
 
@@ -256,3 +271,4 @@ class FleetSnapshot:
     obstacles: tuple[JobObstacle, ...] = ()
     autoscalers: tuple[AutoscalerView, ...] = ()
     foreign_autoscalers: tuple[ForeignAutoscaler, ...] = ()
+    queried: tuple[QueriedDemand, ...] = ()

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
+from turbospec.wire.autoscaling import AutoscalingSpec
 from turbospec.wire.base import LenientModel, WireModel
 from turbospec.wire.cel import rules
 from turbospec.wire.conditions import Condition
@@ -152,19 +153,6 @@ class ProfilingSpec(WireModel):
         ProfilingJobSpec | None,
         Field(description="What differs in the Job's pod from the serving pod that it copies."),
     ] = None
-
-
-class AutoscalingSpec(WireModel):
-    """How TurboSpec gets on with the autoscaler. It never writes replicas."""
-
-    preserve: Annotated[
-        bool,
-        Field(
-            description="Keep an autoscaler whose metric speculation distorts (inter-token latency, KV cache usage, "
-            "running requests) from asking for more pods than it would at K=0: K is bounded while it would. For those "
-            "who cannot change the metric; condition ScalingCompatible is then True with reason Preserved.",
-        ),
-    ] = False
 
 
 class SpeculationPolicySpec(WireModel):
