@@ -6,15 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from turbospec.fleet.job_situation import forbidden_keys
-from turbospec.fleet.snapshot import (
-    FleetSnapshot,
-    JobObstacle,
-    JobView,
-    PodView,
-    PolicyView,
-    ProfileView,
-    QueriedDemand,
-)
+from turbospec.fleet.snapshot import FleetSnapshot, JobObstacle, JobView, PodView, PolicyView, ProfileView
 from turbospec.wire.speculation_policy import SpeculationPolicySpec
 from turbospec_operator import engine_views, hardware_labels, job_views, names, views
 from turbospec_operator.autoscalers import AutoscalerReader
@@ -123,13 +115,12 @@ class Observer:
         denied: Sequence[str] = (),
         refusals: Mapping[str, str] | None = None,
         obstacles: Sequence[JobObstacle] = (),
-        queried: Sequence[QueriedDemand] = (),
     ) -> Observation:
         """One snapshot.
 
         ``denied`` are missing permissions that carrying out the last effects came upon, ``refusals`` the engines' own
         reasons for not wanting the last document put to them, by pod uid, ``obstacles`` what kept Jobs from being
-        created, ``queried`` what Prometheus said of demand.
+        created.
         """
         collected = _Round()
         policies = await self._cached(POLICIES, self._policies, collected)
@@ -166,7 +157,6 @@ class Observer:
             jobs=jobs,
             autoscalers=autoscalers,
             foreign_autoscalers=foreign,
-            queried=tuple(queried),
             denied=tuple(dict.fromkeys([*collected.denied, *denied])),
             obstacles=tuple(obstacles),
         )

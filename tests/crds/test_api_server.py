@@ -104,6 +104,8 @@ GOOD_POLICIES = {
     "no ceiling": policy(objective={}),
     "old profiles": policy(profiling={"source": "Job", "maxAge": "30d"}),
     "autoscaling": policy(autoscaling={"preserve": True, "demandQuery": "sum(rate(gateway_requests_total[1m]))"}),
+    "horizon": policy(autoscaling={"horizon": "90s"}),
+    "no horizon": policy(autoscaling={"horizon": None, "demandQuery": None}),
     "null is absent": policy(speculation={"method": None, "model": None}),
 }
 
@@ -187,6 +189,9 @@ BAD_POLICIES: dict[str, tuple[Object, str]] = {
     ),
     "percentile as a share": (_ceiling(milliseconds=50, percentile=0.9), "percentile in body must be of type integer"),
     "a query of nothing": (policy(autoscaling={"demandQuery": " \n"}), "demandQuery is empty: write a PromQL query"),
+    "a horizon of hours": (policy(autoscaling={"horizon": "2h"}), "write 5m for five minutes"),
+    "a horizon too near": (policy(autoscaling={"horizon": "59s"}), "write 5m for five minutes"),
+    "a horizon too far": (policy(autoscaling={"horizon": "61m"}), "write 5m for five minutes"),
     "an age without a unit": (policy(profiling={"maxAge": "30"}), "write 30d for thirty days"),
     "an age of nothing": (policy(profiling={"maxAge": "0d"}), "write 30d for thirty days"),
     "an age as Go writes it": (policy(profiling={"maxAge": "720h0m0s"}), "write 30d for thirty days"),

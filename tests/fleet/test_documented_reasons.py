@@ -4,7 +4,7 @@ import inspect
 import re
 from pathlib import Path
 
-from turbospec.fleet import conditions, drift, engines, queried, scale_metrics, standing
+from turbospec.fleet import conditions, drift, engines, forecast, queried, scale_metrics, standing
 from turbospec.fleet.profile_standing import ProfileReason
 
 PAGE = Path(__file__).parents[2] / "docs" / "troubleshooting.md"
@@ -19,6 +19,7 @@ NO_REASONS = {
     "ObjectiveAttainable",
     "ProfileAccurate",
     "DemandKnown",
+    "HistoryKnown",
     "ScalingCompatible",
     "Warning",
     # What HPAs and their metrics are spelled with.
@@ -33,9 +34,8 @@ NO_REASONS = {
 
 def test_every_reason_has_a_remedy() -> None:
     """Words in CamelCase between quotes are reasons, wherever conditions and standings are made."""
-    sources = "".join(
-        inspect.getsource(module) for module in (conditions, drift, engines, queried, scale_metrics, standing)
-    )
+    modules = (conditions, drift, engines, forecast, queried, scale_metrics, standing)
+    sources = "".join(inspect.getsource(module) for module in modules)
     reasons = set(re.findall(r'"((?:[A-Z][a-z]+)+)"', sources)) - NO_REASONS | {
         reason.value for reason in ProfileReason
     }

@@ -63,12 +63,13 @@ class PolicyFindings:
     drift: tuple[DriftStanding, ...] = ()
     preserved: Mapping[tuple[str, str], Preserved] = field(default_factory=dict)
     demand: ConditionValue | None = None
+    history: ConditionValue | None = None
 
 
 def conditions(findings: PolicyFindings) -> tuple[ConditionValue, ...]:
     """Profiled, Injected, Controlled, Ready; ObjectiveAttainable where there is an objective, ProfileAccurate where
-    engines could compare, ScalingCompatible where somebody is seen to scale, DemandKnown where a query is to say it;
-    Exclusive and Permitted only where they are False."""
+    engines could compare, ScalingCompatible where somebody is seen to scale, DemandKnown and HistoryKnown where
+    Prometheus is to tell them; Exclusive and Permitted only where they are False."""
     controlled = _controlled(findings)
     found = [_profiled(findings, controlled), _injected(findings, controlled), controlled]
     if not findings.policy.objective.empty:
@@ -79,8 +80,7 @@ def conditions(findings: PolicyFindings) -> tuple[ConditionValue, ...]:
     scaling = scaling_compatible(findings.targets, findings.preserved)
     if scaling is not None:
         found.append(scaling)
-    if findings.demand is not None:
-        found.append(findings.demand)
+    found.extend(entry for entry in (findings.demand, findings.history) if entry is not None)
     if findings.overlaps:
         found.append(ConditionValue("Exclusive", "False", "ConflictingPolicy", _conflict(findings.overlaps)))
     if findings.denied:

@@ -9,6 +9,8 @@ _NORMAL_REASONS = frozenset(
         "Advising",
         "AutoscalerUnrecognised",
         "EngineStarting",
+        "HistoryPending",
+        "HistoryTooShort",
         "JobsForbidden",
         "MetricNotRecognised",
         "NotJudged",

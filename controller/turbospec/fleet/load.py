@@ -32,7 +32,8 @@ class LoadSituation:
     """What the pods of one policy are judged on. ``targets`` names the scale target of every pod, by its uid.
 
     ``bounds`` holds the K that some keys' engines may use, where not all that the policy allows.
-    ``requests_per_second`` is what comes by the policy's own query, None where engines' counts are to be taken.
+    ``requests_per_second`` is what comes by the policy's own query, None where engines' counts are to be taken;
+    ``growth`` by what factor it grows within the policy's horizon, by scale target, where history tells.
     """
 
     policy: PolicyView
@@ -43,6 +44,7 @@ class LoadSituation:
     now_seconds: float
     bounds: Mapping[LoadKey, tuple[int, ...]] = field(default_factory=dict)
     requests_per_second: float | None = None
+    growth: Mapping[tuple[str, str], float] = field(default_factory=dict)
 
 
 def observe_load(situation: LoadSituation, memory: Mapping[LoadKey, LoadMemory]) -> dict[LoadKey, LoadMemory]:
@@ -210,6 +212,9 @@ def _signal(situation: LoadSituation, group: _Group, past: DemandMemory) -> Load
     if isinstance(pods, UnknownLoad):
         return pods
     demand = queried.instead(counted.times(alike), situation.requests_per_second)
+    growth = situation.growth.get(group.key[:2])
+    if growth is not None:
+        demand = replace(demand, expected_per_second=growth * demand.requests_per_second)
     return load_signal(demand, lengths, pods, silent=silent) or UnknownLoad.NO_READY_POD
 
 

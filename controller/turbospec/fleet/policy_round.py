@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from turbospec.fleet import breaker, pooling, queried, status
+from turbospec.fleet import breaker, forecast, pooling, queried, status
 from turbospec.fleet.conditions import PolicyFindings
 from turbospec.fleet.effects import Effect, PushControl
 from turbospec.fleet.engines import EngineRound, EngineSituation, decide_engine
@@ -42,7 +42,8 @@ def decide_policy(policy: PolicyView, fleet: Survey, memory: FleetMemory) -> Pol
     reports, written = _report(replace(findings, stopped=stopped), memory.policies.get(policy.uid), now)
     bounds = {key: entry.allowed for key, entry in fleet.preserved.items() if policy.preserve and entry.allowed}
     coming = queried.usable(queried.of_policy(fleet.snapshot.queried, policy), now)
-    load = LoadSituation(policy, governed, fleet.target_of, fleet.profiles, pools, now, bounds, coming)
+    growth = forecast.factors(policy, fleet.snapshot.history, _places(policy, fleet), now)
+    load = LoadSituation(policy, governed, fleet.target_of, fleet.profiles, pools, now, bounds, coming, growth)
     return PolicyRound(
         pushes=tuple(push for each in engines.values() for push in each.pushes),
         reports=reports,
@@ -78,7 +79,7 @@ def _engine(
 def _findings(policy: PolicyView, fleet: Survey, engines: Sequence[EngineStanding]) -> PolicyFindings:
     keys = sorted(key for uid, key in fleet.standings if uid == policy.uid)
     elsewhere = {other.namespace for other in fleet.policies} - {policy.namespace}
-    targets = dict.fromkeys((policy.namespace, fleet.target_of[pod.uid]) for pod in fleet.governed(policy))
+    targets = _places(policy, fleet)
     denied = [entry for entry in fleet.snapshot.denied if not any(f" in {name}:" in entry for name in elsewhere)]
     return PolicyFindings(
         policy=policy,
@@ -88,9 +89,15 @@ def _findings(policy: PolicyView, fleet: Survey, engines: Sequence[EngineStandin
         denied=tuple(sorted(denied)),
         targets=tuple(fleet.targets[place] for place in targets),
         demand=queried.condition(policy, queried.of_policy(fleet.snapshot.queried, policy), fleet.now_seconds),
+        history=forecast.condition(policy, fleet.snapshot.history, targets, fleet.now_seconds),
         preserved=preserved(fleet.preserved, targets) if policy.preserve else {},
         drift=fleet.agreement.of(policy.uid),
     )
+
+
+def _places(policy: PolicyView, fleet: Survey) -> tuple[tuple[str, str], ...]:
+    """The scale targets of the policy's pods, with its namespace."""
+    return tuple(dict.fromkeys((policy.namespace, fleet.target_of[pod.uid]) for pod in fleet.governed(policy)))
 
 
 def _report(

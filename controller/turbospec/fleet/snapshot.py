@@ -1,5 +1,6 @@
 """What the operator has observed, as the pure decider sees it. All frozen; times are seconds since the epoch."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -71,6 +72,7 @@ class PolicyView:
     max_age_seconds: float | None = None
     preserve: bool = False
     demand_query: str | None = None
+    horizon_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +258,20 @@ class QueriedDemand:
     seconds: float
 
 
+Samples = tuple[tuple[float, ...], tuple[float, ...]]
+"""Times, rising, and values."""
+
+
+@dataclass(frozen=True, slots=True)
+class DemandHistory:
+    """Demand of the last days by (namespace, scale target), as read at ``seconds``; ``reason`` says whether it was."""
+
+    series: Mapping[tuple[str, str], Samples]
+    reason: str
+    message: str
+    seconds: float
+
+
 @dataclass(frozen=True, slots=True)
 class FleetSnapshot:
     """Everything one round of the fleet loop decides on."""
@@ -272,3 +288,4 @@ class FleetSnapshot:
     autoscalers: tuple[AutoscalerView, ...] = ()
     foreign_autoscalers: tuple[ForeignAutoscaler, ...] = ()
     queried: tuple[QueriedDemand, ...] = ()
+    history: DemandHistory | None = None
