@@ -19,6 +19,8 @@ from turbospec.wire.latency import from_model
 from turbospec_operator.advisor import Advisor
 from turbospec_operator.cluster import PODS, RESOURCE_QUOTAS
 
+__all__ = ["CASES", "ELSEWHERE"]
+
 NEWER = IDENTITY.model_copy(update={"engine_version": "0.33.0"})
 ELSEWHERE_HARDWARE = IDENTITY.model_copy(update={"hardware": "gpu / Testium X / 80 GiB / 1"})
 
