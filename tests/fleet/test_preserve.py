@@ -164,7 +164,7 @@ def test_where_no_bound_is_known_the_warning_says_what_for_want_of(shown: FleetS
     found = compatible(shown)
     assert (found.status, found.reason) == ("False", "DistortedMetric")
     assert f"autoscaling.preserve {why}" in found.message
-    assert "turbospec_expected_load_ratio" in found.message
+    assert "turbospec_expected_pods_at_full_load" in found.message
 
 
 def test_a_job_measures_what_is_taken_out_too() -> None:

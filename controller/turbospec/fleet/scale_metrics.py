@@ -154,7 +154,7 @@ def _of_autoscaler(hpa: AutoscalerView, preserved: Preserved | None) -> Conditio
         names = _names(unknown)
         message = (
             f"{who} scales {hpa.target} on {names}: whether K moves that cannot be told. What K does not move is "
-            f"turbospec_expected_load_ratio, with target 0.8. See {DOCUMENT}."
+            f"turbospec_expected_pods_at_full_load, with 0.8 for each pod. See {DOCUMENT}."
         )
         return ConditionValue(CONDITION, "Unknown", "MetricNotRecognised", message)
     message = f"{who} scales {hpa.target} on {_names(verdicts)}, which K does not move."
