@@ -43,7 +43,7 @@ e2e-autoscaling: setup ## Stand-ins under a real HorizontalPodAutoscaler on a lo
 	$(PY) -m pytest -s e2e/autoscaling
 
 .PHONY: e2e-keda
-e2e-keda: setup ## The examples' ScaledObjects under real KEDA and Debian's Prometheus: two minutes, once ten more to build KEDA
+e2e-keda: setup ## The examples' ScaledObjects under real KEDA and Debian's Prometheus: a minute, and once ten more to build KEDA
 	$(PY) -m pytest -s e2e/keda
 
 .PHONY: e2e-dashboards
