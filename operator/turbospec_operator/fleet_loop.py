@@ -10,6 +10,7 @@ from turbospec.fleet.decide import decide
 from turbospec.fleet.effects import CreateProfilingJob, Effect, PushControl
 from turbospec.fleet.memory import FleetMemory, forget
 from turbospec.fleet.snapshot import FleetSnapshot, JobObstacle
+from turbospec_operator.advisor import Advisor
 from turbospec_operator.apply import Applier, Outcome
 from turbospec_operator.cluster import ApiError, Cluster
 from turbospec_operator.identity import IdentityError, load_master_key
@@ -64,6 +65,7 @@ class FleetLoop:
         epoch: int,
         interval_seconds: float,
         prometheus: PrometheusLoad | None = None,
+        advisor: Advisor | None = None,
         demand: PrometheusDemand | None = None,
         history: PrometheusHistory | None = None,
     ) -> None:
@@ -74,6 +76,7 @@ class FleetLoop:
         self._namespace = namespace
         self._interval = interval_seconds
         self._prometheus = prometheus
+        self._advisor = advisor or Advisor(None)
         self._demand = demand or PrometheusDemand(None)
         self._reading: asyncio.Task[None] | None = None
         self._asking: asyncio.Task[None] | None = None
@@ -152,8 +155,10 @@ class FleetLoop:
             refusals=self._refusals,
             obstacles=[obstacle for obstacle, _ in self._obstacles.values()],
         )
-        snapshot = replace(observation.snapshot, queried=self._demand.answers(), history=self._history.last())
-        self._metrics.observed(snapshot)
+        observed = replace(observation.snapshot, queried=self._demand.answers(), history=self._history.last())
+        self._metrics.observed(observed)
+        self._advisor.look(observed)
+        snapshot = self._advisor.advised(observed, observation.statuses)
         effects, self._memory = decide(snapshot, self._memory)
         self._metrics.loads(self._memory.loads)
         self._metrics.scale_events(self._memory.scale_events)

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from turbospec.control.objective import Objective
-from turbospec.fleet import drift
+from turbospec.fleet import advised, drift
+from turbospec.fleet.advised import AdviceView
 from turbospec.fleet.drift import DriftStanding
 from turbospec.fleet.effects import ConditionValue, StoppedTemplate
 from turbospec.fleet.matching import Overlap
@@ -61,6 +62,7 @@ class PolicyFindings:
     stopped: tuple[StoppedTemplate, ...] = ()
     targets: tuple[ScaleTarget, ...] = ()
     drift: tuple[DriftStanding, ...] = ()
+    advice: AdviceView | None = None
     preserved: Mapping[tuple[str, str], Preserved] = field(default_factory=dict)
     demand: ConditionValue | None = None
     history: ConditionValue | None = None
@@ -69,7 +71,7 @@ class PolicyFindings:
 def conditions(findings: PolicyFindings) -> tuple[ConditionValue, ...]:
     """Profiled, Injected, Controlled, Ready; ObjectiveAttainable where there is an objective, ProfileAccurate where
     engines could compare, ScalingCompatible where somebody is seen to scale, DemandKnown and HistoryKnown where
-    Prometheus is to tell them; Exclusive and Permitted only where they are False."""
+    Prometheus is to tell them, Advised where there is advice; Exclusive and Permitted only where they are False."""
     controlled = _controlled(findings)
     found = [_profiled(findings, controlled), _injected(findings, controlled), controlled]
     if not findings.policy.objective.empty:
@@ -81,6 +83,8 @@ def conditions(findings: PolicyFindings) -> tuple[ConditionValue, ...]:
     if scaling is not None:
         found.append(scaling)
     found.extend(entry for entry in (findings.demand, findings.history) if entry is not None)
+    if findings.advice is not None:
+        found.append(advised.advised(findings.advice))
     if findings.overlaps:
         found.append(ConditionValue("Exclusive", "False", "ConflictingPolicy", _conflict(findings.overlaps)))
     if findings.denied:

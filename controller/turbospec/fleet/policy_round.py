@@ -13,7 +13,7 @@ from turbospec.fleet.load_memory import LoadKey, LoadMemory
 from turbospec.fleet.memory import EngineMemory, FleetMemory, PolicyMemory, PoolMemory
 from turbospec.fleet.pooling import Pools
 from turbospec.fleet.preserve_round import preserved
-from turbospec.fleet.snapshot import PodView, PolicyView
+from turbospec.fleet.snapshot import Mode, PodView, PolicyView
 from turbospec.fleet.standing import EngineStanding, obstacle
 from turbospec.fleet.survey import Survey
 
@@ -80,6 +80,8 @@ def _findings(policy: PolicyView, fleet: Survey, engines: Sequence[EngineStandin
     keys = sorted(key for uid, key in fleet.standings if uid == policy.uid)
     elsewhere = {other.namespace for other in fleet.policies} - {policy.namespace}
     targets = _places(policy, fleet)
+    where = (policy.namespace, policy.name)
+    advice = (each for each in fleet.snapshot.advice if (each.namespace, each.policy) == where)
     denied = [entry for entry in fleet.snapshot.denied if not any(f" in {name}:" in entry for name in elsewhere)]
     return PolicyFindings(
         policy=policy,
@@ -92,6 +94,7 @@ def _findings(policy: PolicyView, fleet: Survey, engines: Sequence[EngineStandin
         history=forecast.condition(policy, fleet.snapshot.history, targets, fleet.now_seconds),
         preserved=preserved(fleet.preserved, targets) if policy.preserve else {},
         drift=fleet.agreement.of(policy.uid),
+        advice=next(advice, None) if policy.mode is Mode.ADVISE else None,
     )
 
 
