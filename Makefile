@@ -88,9 +88,14 @@ crds: setup ## Generate crds/ and the chart's copy from the wire models
 	$(PY) tools/generate_crds.py
 
 .PHONY: reference
-reference: setup ## Generate docs/reference from the chart's values and the commands' help
+reference: setup ## Generate docs/reference from the wire models, the chart's values and the commands' help
+	$(PY) tools/generate_crd_reference.py
 	$(PY) tools/generate_values_table.py
 	$(PY) tools/generate_cli_reference.py
+
+.PHONY: docs
+docs: setup ## Build the documentation as a site into build/site; a broken link fails
+	.venv/bin/mkdocs build --strict --quiet
 
 .PHONY: dashboards
 dashboards: setup ## Generate the chart's Grafana dashboards and docs/dashboards.md
