@@ -60,11 +60,13 @@ def started(engine: Raw, tmp_path_factory: pytest.TempPathFactory) -> Iterator[t
     with subprocess.Popen(
         command, env=os.environ | variables, cwd=folder, stdout=subprocess.PIPE, text=True
     ) as process:
-        assert process.stdout is not None
-        ports = re.search(r"port (\d+), control port (\d+)", process.stdout.readline())
-        assert ports, "the stand-in did not start"
-        yield f"http://127.0.0.1:{ports[1]}", f"http://127.0.0.1:{ports[2]}"
-        process.kill()
+        try:
+            assert process.stdout is not None
+            ports = re.search(r"port (\d+), control port (\d+)", process.stdout.readline())
+            assert ports, "the stand-in did not start"
+            yield f"http://127.0.0.1:{ports[1]}", f"http://127.0.0.1:{ports[2]}"
+        finally:
+            process.kill()
 
 
 def get(url: str, token: str | None = None) -> tuple[int, str]:
@@ -127,8 +129,10 @@ def test_the_load_reaches_it(started: tuple[str, str], tmp_path: Path) -> None:
         return found is not None and float(found[1]) > 0
 
     with subprocess.Popen([sys.executable, str(script)], env=os.environ | {"CLIENTS": "2"}) as process:
-        until("tokens", generated)
-        process.kill()
+        try:
+            until("tokens", generated)
+        finally:
+            process.kill()
 
 
 def test_the_image_holds_all_that_the_stand_in_imports() -> None:
