@@ -11,10 +11,9 @@ from tests.operator import shop
 from tests.operator.engine_stand_in import EngineStandIn
 from tests.operator.permissions import user_in, without
 from tests.operator.recorded_windows import Clock, Recorded
-from tests.operator.samples import IDENTITY, engine_pod, policy, profile_result
+from tests.operator.samples import IDENTITY, cells_answer, engine_pod, policy, profile_result
 from tests.operator.test_autoscalers import deployment, hpa
 from tests.operator.test_crash_loop import crash
-from tests.operator.test_served_cells import answer
 from tests.support.apiserver import ApiServer
 from turbospec.advise.series import Window
 from turbospec.fleet.effects import HarvestProfile
@@ -281,7 +280,7 @@ async def jobs_are_forbidden(fleet: Fleet) -> None:
     engine = await fleet.engine()
     await fleet.policy()
     await fleet.rounds(2)
-    engine.cells = answer()
+    engine.cells = cells_answer()
     await fleet.rounds(9)
 
 
@@ -305,7 +304,7 @@ async def a_profile_grows(fleet: Fleet) -> None:
     engine = await fleet.engine()
     await fleet.policy(profiling={"source": "Serving"})
     await fleet.rounds(2)
-    engine.cells = answer()
+    engine.cells = cells_answer()
     await fleet.rounds(9)
 
 
