@@ -88,12 +88,12 @@ setup: .venv/.stamp ## Make .venv with all a developer needs (idempotent)
 	touch $@
 
 .PHONY: crds
-crds: setup ## Generate crds/ and the chart's copy from the wire models
+crds: setup ## Generate crds/, the chart's copy and docs/reference/custom-resources.md from the wire models
 	$(PY) tools/generate_crds.py
+	$(PY) tools/generate_crd_reference.py
 
 .PHONY: reference
-reference: setup ## Generate docs/reference from the wire models, the chart's values and the commands' help
-	$(PY) tools/generate_crd_reference.py
+reference: crds ## Generate docs/reference from the wire models, the chart's values and the commands' help
 	$(PY) tools/generate_values_table.py
 	$(PY) tools/generate_cli_reference.py
 
