@@ -11,6 +11,11 @@ from e2e.cluster.packages import Requirement, install
 from e2e.cluster.progress import Progress
 from e2e.cluster.shell import find
 
+WANTED = (
+    Requirement("chromium-headless-shell", "chromium-headless-shell"),
+    # Chromium only recommends fonts, and without any a page has no text.
+    Requirement("/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf", "fonts-dejavu-core"),
+)
 PROGRAMS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 
 
@@ -24,7 +29,7 @@ def main() -> int:
     if find_chromium() is not None:
         return 0
     try:
-        install((Requirement("chromium-headless-shell", "chromium-headless-shell"),), Progress())
+        install(WANTED, Progress())
     except ClusterError as error:
         print(f"no Chromium: {error}", file=sys.stderr)
         return 1

@@ -15,7 +15,7 @@ from turbospec.cli.errors import CommandError
 from turbospec.cli.profile.compare import goodputs
 from turbospec.cli.profile.files import profile_of
 from turbospec.cli.web.looking import INTERVAL_SECONDS, Look, Looker
-from turbospec.cli.web.server import serving
+from turbospec.cli.web.server import listening, serving
 
 Raw = dict[str, Any]
 
@@ -133,19 +133,19 @@ class Fleet:
 @contextmanager
 def served(latest: Callable[[], Look]) -> Iterator[str]:
     """The dashboard's address, without a slash at its end, while the context is open."""
-    bound: Future[tuple[int, Callable[[], object]]] = Future()
+    bound: Future[tuple[str, Callable[[], object]]] = Future()
 
     async def serve() -> None:
         ended, loop = asyncio.Event(), asyncio.get_running_loop()
-        async with serving(latest, 0) as port:
-            bound.set_result((port, lambda: loop.call_soon_threadsafe(ended.set)))
+        async with serving(latest, listening(0)) as url:
+            bound.set_result((url, lambda: loop.call_soon_threadsafe(ended.set)))
             await ended.wait()
 
     thread = threading.Thread(target=lambda: asyncio.run(serve()), daemon=True)
     thread.start()
-    port, end = bound.result(30)
+    url, end = bound.result(30)
     try:
-        yield f"http://127.0.0.1:{port}"
+        yield url
     finally:
         end()
         thread.join()

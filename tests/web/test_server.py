@@ -12,7 +12,7 @@ from aiohttp import ClientSession
 from tests.cli.samples import NAME
 from tests.web.fleet import Fleet
 from turbospec.cli.web.looking import Looker
-from turbospec.cli.web.server import HEADERS, STATIC, serving
+from turbospec.cli.web.server import HEADERS, STATIC, listening, serving
 
 ENGINE = "/engines/team/chat/chat-6b9f-0"
 PROFILE = f"/profiles/namespaces/team/{NAME}"
@@ -78,8 +78,8 @@ def looker(fleet: Fleet) -> Looker:
 @pytest.fixture
 async def client(looker: Looker) -> AsyncIterator[Client]:
     """Of a server on a free port."""
-    async with serving(lambda: looker.latest, 0) as port, ClientSession() as session:
-        yield Client(session, port)
+    async with serving(lambda: looker.latest, listening(0)) as url, ClientSession() as session:
+        yield Client(session, int(url.rpartition(":")[2]))
 
 
 @pytest.mark.parametrize(

@@ -31,20 +31,21 @@ def dashboard(*, everywhere: bool, port: int, browser: bool, place: Place) -> No
     heat maps.
     """
     looker = Looker(place.api, place.kube, None if everywhere else place.namespace)
+    asyncio.run(_serve(looker, port, open_it=browser and sys.stdout.isatty()))
+
+
+async def _serve(looker: Looker, port: int, *, open_it: bool) -> None:
+    """Until SIGINT or SIGTERM. CommandError where the port cannot be had, or the looks end before."""
+    # aiohttp takes a quarter of a second to import: only who serves waits for it.
+    from turbospec.cli.web.server import listening, serving
+
     try:
-        asyncio.run(_serve(looker, port, open_it=browser and sys.stdout.isatty()))
+        sock = listening(port)
     except OSError as error:
         raise CommandError(
             f"cannot serve on port {port} of 127.0.0.1: {os.strerror(error.errno or 0)}; "
             "choose another --port, or --port 0 for a free one"
         ) from error
-
-
-async def _serve(looker: Looker, port: int, *, open_it: bool) -> None:
-    """Until SIGINT or SIGTERM. CommandError where the looks end before."""
-    # aiohttp takes a quarter of a second to import: only who serves waits for it.
-    from turbospec.cli.web.server import serving
-
     loop, ended, asked_to = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
 
     def stop() -> None:
@@ -58,15 +59,16 @@ async def _serve(looker: Looker, port: int, *, open_it: bool) -> None:
             with suppress(RuntimeError):  # the loop may be closed by now
                 loop.call_soon_threadsafe(ended.set)
 
+    # Not asyncio's own threads: their end is waited for, and an answer of the API server may take its time.
+    looking = threading.Thread(target=look, daemon=True)
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop)
-    async with serving(lambda: looker.latest, port) as bound:
-        url = f"http://127.0.0.1:{bound}/"
-        click.echo(f"The dashboard is at {url} until Ctrl-C.")
+    async with serving(lambda: looker.latest, sock) as url:
+        click.echo(f"The dashboard is at {url}/ until Ctrl-C.")
         if open_it:
-            click.launch(url)
-        # Not asyncio's own threads: their end is waited for, and an answer of the API server may take its time.
-        threading.Thread(target=look, daemon=True).start()
+            click.launch(f"{url}/")
+        looking.start()
         await ended.wait()
     if not asked_to.is_set():
+        looking.join()  # until it has told what it died of
         raise CommandError("looking at the cluster ended with the error above, which is a defect: please report it")

@@ -40,18 +40,20 @@ SHUTDOWN_SECONDS = 1.0
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
+def listening(port: int) -> socket.socket:
+    """A socket that only this machine reaches; 0 is a free port. Raises OSError where the port cannot be had."""
+    # Which also lets a dashboard that is started again go before the connections of the one before have timed out.
+    return socket.create_server((ADDRESS, port))
+
+
 @asynccontextmanager
-async def serving(latest: Callable[[], Look], port: int) -> AsyncIterator[int]:
-    """Serve to this machine while the context is open; yields the port. Raises OSError where it is taken."""
+async def serving(latest: Callable[[], Look], sock: socket.socket) -> AsyncIterator[str]:
+    """Serve while the context is open, and close the socket with it; yields the address."""
     runner = web.AppRunner(application(latest), access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
     await runner.setup()
-    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
-        # A dashboard that is started again must not wait for the connections of the one before.
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind((ADDRESS, port))
         await web.SockSite(runner, sock).start()
-        yield int(sock.getsockname()[1])
+        yield f"http://{ADDRESS}:{sock.getsockname()[1]}"
     finally:
         await runner.cleanup()
         sock.close()
