@@ -37,6 +37,10 @@ e2e: setup ## Only the end-to-end test of the slice, on a local cluster with rea
 e2e-nodes: setup ## Two kinds of node, a profile for each, swapped and mended: real vLLM on a local cluster, half an hour
 	$(PY) -m pytest -s e2e/nodes
 
+.PHONY: e2e-dashboards
+e2e-dashboards: setup ## Every dashboard over twenty stand-ins on two nodes, drawn into build/dashboards: a quarter of an hour
+	$(PY) -m pytest -s e2e/dashboards
+
 .PHONY: bench-control
 bench-control: setup ## Judge the engine loop in the simulator, six lines against their targets (QUICK=1: a sample in three minutes)
 	$(PY) -m benchmarks.control $(if $(QUICK),--quick,--document)

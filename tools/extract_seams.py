@@ -57,6 +57,7 @@ FUNCTIONS = (
     ("v1/worker/gpu/spec_decode/utils.py", "DraftTokensHandler", "set_draft_tokens"),
     ("v1/worker/gpu/spec_decode/utils.py", "DraftTokensHandler", "get_draft_tokens"),
     ("config/vllm.py", "VllmConfig", "use_v2_model_runner"),
+    ("engine/arg_utils.py", "EngineArgs", "create_speculative_config"),
 )
 
 # Attributes that we read or write, by class: (file, class, names).
@@ -71,11 +72,12 @@ ATTRIBUTES = (
         "v1/core/sched/output.py",
         "SchedulerOutput",
         ("num_spec_tokens_to_schedule", "num_scheduled_tokens", "scheduled_spec_decode_tokens",
-         "total_num_scheduled_tokens", "scheduled_new_reqs", "num_invalid_spec_tokens", "skip_drafts"),
+         "total_num_scheduled_tokens", "scheduled_new_reqs", "finished_req_ids", "num_invalid_spec_tokens",
+         "skip_drafts"),
     ),
     ("v1/core/sched/output.py", "NewRequestData", ("req_id",)),
     ("v1/core/kv_cache_manager.py", "KVCacheManager", ("usage",)),
-    ("v1/request.py", "Request", ("num_computed_tokens",)),
+    ("v1/request.py", "Request", ("num_computed_tokens", "num_prompt_tokens", "num_output_tokens")),
     ("v1/outputs.py", "DraftTokenIds", ("req_ids", "draft_token_ids")),
     ("v1/outputs.py", "ModelRunnerOutput", ("sampled_token_ids", "req_id_to_index")),
     (
@@ -91,6 +93,12 @@ ATTRIBUTES = (
          "enable_adaptive_verification", "draft_model_config", "prompt_lookup_min", "prompt_lookup_max",
          "use_gemma4_mtp", "use_step3p5_mtp", "use_multi_module_mtp"),
     ),
+    (
+        "config/vllm.py",
+        "VllmConfig",
+        ("model_config", "cache_config", "parallel_config", "scheduler_config", "speculative_config",
+         "compilation_config", "attention_config", "lora_config", "kv_transfer_config"),
+    ),
     ("config/scheduler.py", "SchedulerConfig", ("max_num_batched_tokens", "max_num_seqs", "async_scheduling")),
     (
         "config/parallel.py",
@@ -103,6 +111,9 @@ ATTRIBUTES = (
     ("config/attention.py", "AttentionConfig", ("backend",)),
     ("config/lora.py", "LoRAConfig", ("max_lora_rank", "max_loras")),
     ("config/kv_transfer.py", "KVTransferConfig", ("kv_connector",)),
+    ("platforms/interface.py", "Platform", ("is_cpu", "get_device_name", "get_device_total_memory")),
+    # Proposed by the webhook and the engine's log; vLLM makes the flag from the field.
+    ("engine/arg_utils.py", "EngineArgs", ("max_cudagraph_capture_size",)),
 )  # fmt: skip
 
 
@@ -121,6 +132,7 @@ def seams_of(source: SourceReader) -> dict[str, dict[str, Any]]:
     lines["AsyncScheduler placeholders"] = placeholder_seam(source)
     lines["SpeculativeConfig methods"] = methods_seam(source)
     lines["VllmConfig and the start-up table"] = table_seam(source)
+    lines["plugins and platform"] = entry_seam(source)
     lines.update(speculator_seams(source))
     return dict(sorted(lines.items()))
 
@@ -257,6 +269,16 @@ def table_seam(source: SourceReader) -> dict[str, Any]:
         "v1_runs_piecewise": "Dynamic speculative decoding changes the target verification" in text,
         "dropped_with_data_parallelism": cleared and "supported with data" in text,
         "dropped_for_methods_on_v1": cleared and "_maybe_disable_dynamic_sd_for_v1" in text,
+    }
+
+
+def entry_seam(source: SourceReader) -> dict[str, Any]:
+    """How vLLM finds us, and where we ask what it computes on."""
+    plugins, platforms = source("plugins/__init__.py") or "", source("platforms/__init__.py") or ""
+    return {
+        "found": bool(plugins and platforms),
+        "group": '"vllm.general_plugins"' in plugins,
+        "current_platform": 'name == "current_platform"' in platforms,
     }
 
 

@@ -11,9 +11,9 @@ import yaml
 from benchmarks.advise.scraped import RecordedPrometheus, serve, speed
 from benchmarks.control.engines import ALL, LADDER, NAMES, PROMPTS, YIELD, engine, measured
 from benchmarks.control.report import ROOT
+from turbospec.advise import queries
 from turbospec.advise.advice import Advice, Profiled, advise_group
-from turbospec.cli.advise import queries
-from turbospec.cli.advise.prometheus import Span
+from turbospec.advise.queries import Span
 from turbospec.simulation.files import EngineFile, WorkloadFile
 from turbospec.simulation.run import ProfileSource
 from turbospec.wire.latency import from_model, to_model

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 
-from turbospec.cli.advise import queries
-from turbospec.cli.advise.prometheus import Series, Span
+from turbospec.advise import queries
+from turbospec.advise.queries import Series, Span
 from turbospec.control.step import StepComposition, StepRecord
 from turbospec.simulation.controllers import Controller
 from turbospec.simulation.engine import SimulatedEngine

@@ -94,8 +94,12 @@ def profiling_run(
     command: Callable[[int], list[str]],
     draft_tokens: Sequence[int],
     seconds: float,
+    *,
+    plain_seconds: float = 0.0,
 ) -> ProfileResult:
     """The product's own profiling run, as its Job starts it: the serving command, by port, with TURBOSPEC_PROFILE=1.
+
+    ``plain_seconds``: how long after the first start one without speculation must be over; 0 leaves it out.
 
     Raises ServerError where it does not end in time, ``turbospec.profiling.codec.CodecError`` where it failed.
     """
@@ -106,13 +110,13 @@ def profiling_run(
         "TURBOSPEC_PROFILE": "1",
         "TURBOSPEC_PROFILE_SECONDS": str(seconds),
         "TURBOSPEC_PROFILE_START_SECONDS": str(START_SECONDS),
-        "TURBOSPEC_PROFILE_PLAIN_SECONDS": "0",
+        "TURBOSPEC_PROFILE_PLAIN_SECONDS": str(plain_seconds),
         "TURBOSPEC_PROFILE_DRAFT_TOKENS": ",".join(map(str, draft_tokens)),
         "TURBOSPEC_TERMINATION_LOG": str(message),
     }
     with running(command(server.port), environment, log) as process:
         try:
-            process.wait(START_SECONDS + 2 * seconds + PROFILE_MARGIN_SECONDS)
+            process.wait(START_SECONDS + 2 * seconds + plain_seconds + PROFILE_MARGIN_SECONDS)
         except subprocess.TimeoutExpired as error:
             raise ServerError(f"the profiling run did not end:\n{log_tail(log)}") from error
     if not message.exists():

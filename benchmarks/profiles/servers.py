@@ -61,13 +61,17 @@ class Subject:
         ]
 
 
-def profile(subject: Subject, seconds: float) -> tuple[ProfileResult, float]:
+def profile(subject: Subject, seconds: float, plain_seconds: float = 0.0) -> tuple[ProfileResult, float]:
     """The product's own run, as its Job starts it, and the seconds from the process's start to its end.
+
+    ``plain_seconds``: as TURBOSPEC_PROFILE_PLAIN_SECONDS; 0: no second start.
 
     Raises ServerError where it does not end in time, ``turbospec.profiling.codec.CodecError`` where it failed.
     """
     started = time.monotonic()
-    found = profiling_run(subject.vllm, subject.folder, subject.command, DRAFT_TOKENS, seconds)
+    found = profiling_run(
+        subject.vllm, subject.folder, subject.command, DRAFT_TOKENS, seconds, plain_seconds=plain_seconds
+    )
     return found, time.monotonic() - started
 
 

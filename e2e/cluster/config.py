@@ -17,6 +17,7 @@ CONTROL_PLANE_ADDRESS = "10.89.0.1"
 API_PORT = 6443
 API_URL = f"https://{CONTROL_PLANE_ADDRESS}:{API_PORT}"
 CONTAINERD_SOCKET = "/run/containerd/containerd.sock"
+AUDITED_GROUP = "system:serviceaccounts:turbospec-system"
 PAUSE_IMAGE = "localhost/turbospec-pause:1"
 CNI_FOLDERS = ("/usr/lib/cni", "/opt/cni/bin", "/usr/libexec/cni")  # Debian, upstream, Fedora
 
@@ -133,6 +134,21 @@ def kube_proxy_yaml(paths: ClusterPaths, node: Node) -> str:
     )
 
 
+def audit_policy_yaml(group: str = AUDITED_GROUP) -> str:
+    """Who asked for what, of this group only, TurboSpec's own service accounts: of everybody it would be gigabytes.
+
+    A watch is written down when it begins: it may not end before the log is read.
+    """
+    return _yaml(
+        {
+            "apiVersion": "audit.k8s.io/v1",
+            "kind": "Policy",
+            "omitStages": ["RequestReceived"],
+            "rules": [{"level": "Metadata", "userGroups": [group]}, {"level": "None"}],
+        }
+    )
+
+
 def control_plane_commands(paths: ClusterPaths) -> dict[str, Command]:
     """Command lines of the control plane, in starting order."""
     return {
@@ -197,6 +213,9 @@ def _apiserver(paths: ClusterPaths) -> Command:
         "--authorization-mode=Node,RBAC",
         "--enable-admission-plugins=NodeRestriction",
         "--allow-privileged=true",
+        f"--audit-policy-file={paths.audit_policy}",
+        f"--audit-log-path={paths.audit_log}",
+        "--audit-log-maxsize=1000",  # MB, never reached: the log is read as one file
         f"--kubelet-client-certificate={pki}/apiserver-kubelet-client.crt",
         f"--kubelet-client-key={pki}/apiserver-kubelet-client.key",
         f"--kubelet-certificate-authority={pki}/ca.crt",

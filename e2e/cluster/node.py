@@ -104,6 +104,7 @@ def _write_configuration(paths: ClusterPaths, node: Node) -> None:
     (folder / "cni-config" / "10-pods.conflist").write_text(config.cni_conflist(node))
     (folder / "kubelet.yaml").write_text(config.kubelet_yaml(paths, node))
     (folder / "kube-proxy.yaml").write_text(config.kube_proxy_yaml(paths, node))
+    paths.audit_policy.write_text(config.audit_policy_yaml())
     # nothing listens there: look-ups fail at once, where an unreachable server would make them wait
     (folder / "resolv.conf").write_text(f"nameserver {node.address}\n")
 

@@ -64,6 +64,15 @@ class ClusterPaths:
         return self.root / "apiserver.sock"
 
     @property
+    def audit_policy(self) -> Path:
+        return self.root / "audit-policy.yaml"
+
+    @property
+    def audit_log(self) -> Path:
+        """What TurboSpec's own service accounts have asked of the API server, an event a line."""
+        return self.root / "audit.log"
+
+    @property
     def state_file(self) -> Path:
         return self.root / "cluster.json"
 

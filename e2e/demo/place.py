@@ -4,6 +4,7 @@ import re
 import subprocess
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 
 from e2e.cluster import providers
 from e2e.cluster.errors import ClusterError
@@ -44,6 +45,11 @@ class Place:
     @property
     def is_local(self) -> bool:
         return isinstance(self.provider, LocalProvider)
+
+    @property
+    def audit_log(self) -> Path:
+        """What TurboSpec asked of a local cluster's API server (``e2e.audit``)."""
+        return self._paths.audit_log
 
     def up(self) -> None:
         """A local cluster left over from an earlier run goes first: it may hold older images and settings."""

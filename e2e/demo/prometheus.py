@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from e2e.cache import build_into, cache_folder
 from e2e.cluster.progress import Say
@@ -15,6 +15,7 @@ from e2e.cluster.shell import run
 from e2e.demo.engines import CONTROL_PORT, SERVING_PORT
 
 PORT = 9090
+OPERATOR_PORT = 8080
 CONFIG = """\
 global: {scrape_interval: 2s, scrape_timeout: 2s}
 scrape_configs:
@@ -22,6 +23,9 @@ scrape_configs:
   file_sd_configs: [{files: [vllm.json], refresh_interval: 2s}]
 - job_name: turbospec-engines
   file_sd_configs: [{files: [turbospec.json], refresh_interval: 2s}]
+- job_name: turbospec-operator
+  honor_labels: true
+  file_sd_configs: [{files: [operator.json], refresh_interval: 2s}]
 """
 
 
@@ -56,6 +60,7 @@ class Prometheus:
 
     def __enter__(self) -> Self:
         self.scrape({}, "")
+        self.scrape_operator([])
         (self._folder / "prometheus.yml").write_text(CONFIG)
         with (self._folder / "log").open("wb") as log:
             self._process = subprocess.Popen(
@@ -77,6 +82,10 @@ class Prometheus:
                 self._process.wait()
         shutil.rmtree(self._folder, ignore_errors=True)
 
+    def scrape_operator(self, addresses: list[str]) -> None:
+        """Scrape the operator's pods too, whose series name the policies' namespaces themselves."""
+        self._put("operator.json", [{"targets": [f"{address}:{OPERATOR_PORT}" for address in addresses]}])
+
     def scrape(self, addresses: dict[str, str], namespace: str) -> None:
         """Scrape these pods (name -> address) from now on; Prometheus notices by itself."""
         for file, port in (("vllm.json", SERVING_PORT), ("turbospec.json", CONTROL_PORT)):
@@ -84,6 +93,9 @@ class Prometheus:
                 {"targets": [f"{address}:{port}"], "labels": {"namespace": namespace, "pod": pod}}
                 for pod, address in addresses.items()
             ]
-            beside = self._folder / f"{file}.new"
-            beside.write_text(json.dumps(groups))
-            beside.replace(self._folder / file)
+            self._put(file, groups)
+
+    def _put(self, file: str, groups: list[dict[str, Any]]) -> None:
+        beside = self._folder / f"{file}.new"
+        beside.write_text(json.dumps(groups))
+        beside.replace(self._folder / file)

@@ -10,12 +10,15 @@ from typing import Any
 
 import aiohttp
 import pytest
+import yaml
 
+from e2e import audit
 from e2e.cluster.errors import ClusterError
 from e2e.demo import stack
 from e2e.demo.engines import Engines
 from e2e.demo.kube import POLICIES, PROFILES, SYSTEM_NAMESPACE, Kube, condition, is_ready, wait_for
 from e2e.demo.phases import FIXED, OFF
+from e2e.demo.place import Place
 from e2e.load.requests import SERVED_MODEL
 from e2e.manifests.serving import NAMESPACE, POLICY, policy
 from e2e.models.prompts import dial_continuation, dial_prompt
@@ -190,6 +193,17 @@ def test_a_policy_that_selects_nothing_says_so(kube: Kube) -> None:
         assert ready["status"] == "True"
     finally:
         kube.kubectl("delete", "specpol", "lost", "-n", NAMESPACE)
+
+
+def test_every_permission_is_used_and_none_is_missing(place_and_kube: tuple[Place, Kube]) -> None:
+    """By the API server's audit log of all that went before; uninstalling forbids things to what still ends."""
+    place, kube = place_and_kube
+    manifest = kube.helm("get", "manifest", stack.RELEASE, "--namespace", SYSTEM_NAMESPACE)
+    with place.audit_log.open() as log:
+        asked = set(audit.requests(log))
+    assert audit.refused(asked) == []
+    unused = audit.unused(audit.granted(yaml.safe_load_all(manifest)), asked)
+    assert sorted(map(str, unused - set(audit.UNUSED_IN_E2E))) == []
 
 
 async def test_uninstalling_leaves_the_engines_serving(kube: Kube, fleet: Fleet) -> None:

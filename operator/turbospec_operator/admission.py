@@ -79,6 +79,8 @@ def answer(uid: str, outcome: Outcome) -> Raw:
     if outcome.patch:
         patch = json.dumps(outcome.patch).encode()
         response |= {"patchType": "JSONPatch", "patch": base64.b64encode(patch).decode()}
-    if outcome.refusal:
-        response["warnings"] = [f"turbospec: not injected: {outcome.refusal}"[:MAX_WARNING]]
+    said = {"not injected": outcome.refusal, "proposed, not added": outcome.proposed}
+    warnings = [f"turbospec: {what}: {text}"[:MAX_WARNING] for what, text in said.items() if text]
+    if warnings:
+        response["warnings"] = warnings
     return {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response}

@@ -63,6 +63,8 @@ def engine_report(state: EngineState, pod: Raw | None = None, node: Raw | None =
         max_num_batched_tokens=state.limits.max_num_batched_tokens,
         kv_cache_tokens=state.limits.kv_cache_tokens,
         graph_sizes=tuple(state.limits.graph_sizes),
+        steps=state.counters.steps,
+        generated_tokens=state.counters.generated_tokens,
     )
 
 

@@ -10,6 +10,7 @@ from turbospec.fleet.decide import decide
 from turbospec.fleet.effects import CreateProfilingJob, Effect, PushControl
 from turbospec.fleet.memory import FleetMemory, forget
 from turbospec.fleet.snapshot import FleetSnapshot, JobObstacle
+from turbospec_operator.advisor import Advisor
 from turbospec_operator.apply import Applier, Outcome
 from turbospec_operator.cluster import ApiError, Cluster
 from turbospec_operator.identity import IdentityError, load_master_key
@@ -62,6 +63,7 @@ class FleetLoop:
         epoch: int,
         interval_seconds: float,
         prometheus: PrometheusLoad | None = None,
+        advisor: Advisor | None = None,
     ) -> None:
         self._cluster = cluster
         self._observer = observer
@@ -70,6 +72,7 @@ class FleetLoop:
         self._namespace = namespace
         self._interval = interval_seconds
         self._prometheus = prometheus
+        self._advisor = advisor or Advisor(None)
         self._reading: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
         self._epoch = epoch
@@ -145,7 +148,9 @@ class FleetLoop:
             obstacles=[obstacle for obstacle, _ in self._obstacles.values()],
         )
         self._metrics.observed(observation.snapshot)
-        effects, self._memory = decide(observation.snapshot, self._memory)
+        self._advisor.look(observation.snapshot)
+        snapshot = self._advisor.advised(observation.snapshot, observation.statuses)
+        effects, self._memory = decide(snapshot, self._memory)
         self._metrics.loads(self._memory.loads)
         self._metrics.scale_events(self._memory.scale_events)
         self._load_known_at = time.monotonic()

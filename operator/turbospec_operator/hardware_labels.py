@@ -40,6 +40,9 @@ REFINING = (
 )
 """Labels in which nodes of one product may differ."""
 
+GPU_RESOURCES = ("nvidia.com/", "amd.com/")
+"""How the extended resources begin that hand out GPUs, or slices of them."""
+
 Kind = tuple[tuple[str, str], ...]
 
 
@@ -79,7 +82,7 @@ def refined(identity: ProfileIdentity, node: Raw | None, pod: Raw) -> ProfileIde
 def needed(pod: Raw) -> bool:
     """Whether labels of its node could say more of this pod's hardware than its engine: they cannot where it has no
     accelerator."""
-    return any(name.startswith(("nvidia.com/", "amd.com/")) for name in _accelerators(pod))
+    return any(name.startswith(GPU_RESOURCES) for name in _accelerators(pod))
 
 
 def _accelerators(pod: Raw) -> tuple[str, ...]:

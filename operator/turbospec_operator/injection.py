@@ -23,6 +23,7 @@ from turbospec_operator.injection_command import (
     with_flag,
 )
 from turbospec_operator.injection_environment import Operation, RefusedError, environment
+from turbospec_operator.injection_proposal import ANNOTATION_PROPOSED, proposed_arguments
 from turbospec_operator.injection_startup import speculative_config
 from turbospec_operator.injection_template import template_digest
 from turbospec_operator.injection_volumes import volumes
@@ -45,11 +46,13 @@ class Runtime:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The patch, empty where nothing is to be done, and the reason where the pod was refused."""
+    """The patch, empty where nothing is to be done, and the reason where the pod was refused. ``proposed``: arguments
+    that the owner of the pod may want, and why."""
 
     patch: tuple[Operation, ...] = ()
     refusal: str | None = None
     injected: bool = False
+    proposed: str | None = None
 
 
 _NOTHING_STOPPED: Mapping[str, str] = MappingProxyType({})
@@ -64,6 +67,15 @@ class _Engine:
     container: Raw
     path: str
     serving: ServingCommand | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Speculation:
+    """What to say about ``--speculative-config``, the operations that add it, and what else the owner may want."""
+
+    said: str | None = None
+    operations: tuple[Operation, ...] = ()
+    proposed: str | None = None
 
 
 def inject(
@@ -98,21 +110,22 @@ def inject(
             raise RefusedError(f"injection is stopped for pods like this one: {stopped[template]}", template)
         nonce = _present(pod).get(names.ANNOTATION_NONCE) or nonce
         token = engine_token(runtime.master_key, namespace, nonce)
-        speculation, operations = _speculation(engine, policy)
+        speculation = _speculation(engine, policy)
         said = {
             names.ANNOTATION_INJECTED: runtime.hash,
             names.ANNOTATION_NONCE: nonce,
             names.ANNOTATION_CONTAINER: engine.container["name"],
             **({names.ANNOTATION_TEMPLATE: template} if template else {}),
-            **({ANNOTATION_SPECULATION: speculation} if speculation else {}),
+            **({ANNOTATION_SPECULATION: speculation.said} if speculation.said else {}),
+            **({ANNOTATION_PROPOSED: speculation.proposed} if speculation.proposed else {}),
         }
         patch = (
             *environment(pod, engine.container, engine.path, _control_port(pod, runtime, nonce), token_sha256(token)),
-            *operations,
+            *speculation.operations,
             *volumes(pod, engine.container, engine.path, runtime.hash),
             *_annotations(pod, said, removed=names.ANNOTATION_NOT_INJECTED),
         )
-        return Outcome(patch, injected=True)
+        return Outcome(patch, injected=True, proposed=speculation.proposed)
     except RefusedError as error:
         reason = str(error)
         said = {names.ANNOTATION_NOT_INJECTED: reason}
@@ -151,26 +164,32 @@ def _names(engines: Sequence[_Engine]) -> str:
     return ", ".join(str(engine.container.get("name")) for engine in engines)
 
 
-def _speculation(engine: _Engine, policy: SpeculationPolicySpec | None) -> tuple[str | None, tuple[Operation, ...]]:
-    """What to say about ``--speculative-config``, and the operations that add it."""
-    if policy is None or policy.speculation.method is None or names_speculation(engine.container):
-        # A config that is there was added by us in an earlier call, or is the user's own, which stands.
-        return None, ()
+def _speculation(engine: _Engine, policy: SpeculationPolicySpec | None) -> _Speculation:
+    """Whether and how ``--speculative-config`` is added."""
     container = engine.container
-    config = speculative_config(policy.speculation, max_num_seqs(container), table=not is_data_parallel(container))
-    if config is None:
-        return "not added: the policy's draftTokens allow no K above 0", ()
-    if reads_config_file(engine.container):
-        return "not added: the pod's --config file may hold a speculative-config; add the method there", ()
+    if policy is None or policy.speculation.method is None or names_speculation(container):
+        # A config that is there was added by us in an earlier call, or is the user's own, which stands.
+        return _Speculation()
+    table = not is_data_parallel(container)
+    config = speculative_config(policy.speculation, max_num_seqs(container), table=table)
+    if policy.mode == "Advise" or config is None:
+        why = "draftTokens allow no K above 0" if config is None else "mode is Advise"
+        return _Speculation(f"not added: the policy's {why}")
+    if reads_config_file(container):
+        return _Speculation("not added: the pod's --config file may hold a speculative-config; add the method there")
     if engine.serving is None:
-        return "not added: the command does not show where vLLM starts; add --speculative-config to it", ()
+        return _Speculation("not added: the command does not show where vLLM starts; add --speculative-config to it")
     try:
-        field, content = with_flag(engine.container, engine.serving, "--speculative-config", config)
+        field, content = with_flag(container, engine.serving, "--speculative-config", config)
     except ValueError as error:
-        return f"not added: {error}", ()
-    # "add" sets a member of an object whether or not it is there.
-    operation = {"op": "add", "path": f"{engine.path}/{field}", "value": content}
-    return f"added: {policy.speculation.method}", (operation,)
+        return _Speculation(f"not added: {error}")
+    return _Speculation(
+        f"added: {policy.speculation.method}",
+        # "add" sets a member of an object whether or not it is there.
+        ({"op": "add", "path": f"{engine.path}/{field}", "value": content},),
+        # Without a table vLLM captures one width, and K stays what it is.
+        proposed_arguments(container, policy.speculation.draft_tokens) if table else None,
+    )
 
 
 def _annotations(pod: Raw, wanted: Mapping[str, str], removed: str | None = None) -> Iterator[Operation]:

@@ -28,6 +28,7 @@ _SPECULATION_FLAG = re.compile(r"(?<![\w-])(--spec(ulative)?[-_.][a-z]|--num[-_]
 
 _CONFIG_FILE = re.compile(r"(?<![\w-])--config(?![\w-])")
 _MAX_NUM_SEQS = re.compile(r"(?<![\w-])--max[-_]num[-_]seqs(?:\s*=\s*|[\s\"']+)(\d+)(?!\w)")
+_MAX_NUM_BATCHED_TOKENS = re.compile(r"(?<![\w-])--max[-_]num[-_]batched[-_]tokens(?:\s*=\s*|[\s\"']+)(\d+)(?![\w.])")
 _DATA_PARALLEL = re.compile(r"(?<![\w-])(?:--data[-_]parallel[-_]size|-dp)(?:\s*=\s*|[\s\"']+)(\d+)(?!\w)")
 _IMAGE_NAME = re.compile(r"(^|[-_.])vllm($|[-_.])")
 _NOT_ENGINES = ("router", "gateway", "proxy")
@@ -105,8 +106,17 @@ def reads_config_file(container: Mapping[str, Any]) -> bool:
 
 def max_num_seqs(container: Mapping[str, Any]) -> int | None:
     """``--max-num-seqs`` where it is written as a number; the last one counts, as for vLLM. None is unknown."""
+    return _last_number(_MAX_NUM_SEQS, container)
+
+
+def max_num_batched_tokens(container: Mapping[str, Any]) -> int | None:
+    """``--max-num-batched-tokens`` likewise; vLLM takes ``8k`` as well, which is not read."""
+    return _last_number(_MAX_NUM_BATCHED_TOKENS, container)
+
+
+def _last_number(flag: re.Pattern[str], container: Mapping[str, Any]) -> int | None:
     # One text for all forms: the flag and its value may be two arguments, one, or words of a script.
-    found = _MAX_NUM_SEQS.findall("\n".join(arguments(container)))
+    found = flag.findall("\n".join(arguments(container)))
     return int(found[-1]) if found and int(found[-1]) > 0 else None
 
 

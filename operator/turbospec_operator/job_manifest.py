@@ -31,7 +31,13 @@ gates: the node is given. hostUsers: without its ``false`` the copy would have m
 enableServiceLinks: a Service named vllm sets VLLM_PORT to what vLLM cannot read."""
 
 OUR_VARIABLES = frozenset(
-    {names.ENV_TOKEN_SHA256, names.ENV_PROFILE, names.ENV_PROFILE_PORT, names.ENV_PROFILE_DRAFT_TOKENS}
+    {
+        names.ENV_TOKEN_SHA256,
+        names.ENV_PROFILE,
+        names.ENV_PROFILE_PORT,
+        names.ENV_PROFILE_DRAFT_TOKENS,
+        names.ENV_PROFILE_CONTAINERS,
+    }
 )
 
 
@@ -70,7 +76,7 @@ def profiling_job(effect: CreateProfilingJob, pod: Mapping[str, Any], options: J
     inits = [each for each in spec.get("initContainers") or [] if _prepares(each, emptied)]
     kept = [_container(each, volumes) for each in inits]
     main = _container(engine, volumes)
-    main["env"] = _environment(engine.get("env") or [], overrides["env"], effect, options.port)
+    main["env"] = _environment(engine.get("env") or [], overrides["env"], _orders(effect, options.port, spec))
     main |= _resources(engine, overrides["resources"])
     main["terminationMessagePath"] = "/dev/termination-log"
     main["terminationMessagePolicy"] = "File"
@@ -192,17 +198,23 @@ def _container(container: Mapping[str, Any], volumes: Sequence[Mapping[str, Any]
     return kept
 
 
-def _environment(
-    variables: Sequence[Mapping[str, Any]],
-    overrides: Sequence[Mapping[str, Any]],
-    effect: CreateProfilingJob,
-    port: int,
-) -> list[Mapping[str, Any]]:
-    ours = {
+def _orders(effect: CreateProfilingJob, port: int, serving: Mapping[str, Any]) -> dict[str, str]:
+    """What the runner is told. Its pod is counted with as many containers as the serving one has: more than it is made
+    with, but what a mesh adds to the pods of its namespace it adds to this one too."""
+    containers = len(serving["containers"]) + len(serving.get("initContainers") or [])
+    return {
         names.ENV_PROFILE: "1",
         names.ENV_PROFILE_PORT: str(port),
         names.ENV_PROFILE_DRAFT_TOKENS: ",".join(str(k) for k in effect.draft_tokens),
+        names.ENV_PROFILE_CONTAINERS: str(containers),
     }
+
+
+def _environment(
+    variables: Sequence[Mapping[str, Any]],
+    overrides: Sequence[Mapping[str, Any]],
+    ours: Mapping[str, str],
+) -> list[Mapping[str, Any]]:
     replaced = OUR_VARIABLES | {each["name"] for each in overrides}
     theirs = [each for each in variables if each["name"] not in replaced]
     return [*theirs, *overrides, *({"name": name, "value": value} for name, value in ours.items())]

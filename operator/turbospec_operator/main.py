@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import turbospec
 from turbospec_operator import names, probes
+from turbospec_operator.advisor import Advisor, PrometheusRanges
 from turbospec_operator.apply import Applier
 from turbospec_operator.cluster import Cluster
 from turbospec_operator.elector import Elector
@@ -85,6 +86,8 @@ async def _govern(
     cluster = cluster.fenced(role.elector.seconds_left)
     engines = await stack.enter_async_context(EngineClient())
     observer = Observer(cluster, engines, settings.watch_namespace, settings.engine_port)
+    advisor = Advisor(None if settings.prometheus_url is None else PrometheusRanges(settings.prometheus_url))
+    stack.callback(advisor.stop)
     loop = FleetLoop(
         cluster,
         observer,
@@ -94,6 +97,7 @@ async def _govern(
         epoch=epoch,
         interval_seconds=settings.interval_seconds,
         prometheus=_prometheus(settings, metrics),
+        advisor=advisor,
     )
     watcher = Watcher(lambda: running.call_soon_threadsafe(loop.wake), settings.watch_namespace)
     watcher.start()

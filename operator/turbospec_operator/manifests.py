@@ -121,6 +121,7 @@ def policy_status(effect: SetPolicyStatus, current: Mapping[str, Any], now_secon
             )
             for each in effect.engines[:MAX_ENGINE_ROWS]
         ],
+        advice=None if effect.advice is None else effect.advice[:256],
         injection_stopped=[
             InjectionStop(template=each.template, message=each.message[:1024]) for each in effect.stopped
         ],

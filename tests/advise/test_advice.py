@@ -54,6 +54,14 @@ def test_what_cannot_be_known_is_named_and_no_gain_claimed(
     assert [need.need for need in found.needs] == needs
 
 
+def test_a_k_that_cannot_keep_up_with_what_came_is_a_loss() -> None:
+    """Where only long drafts are allowed, for many requests whose text they do not suit, a queue would have grown."""
+    found = advise_group(group(window(k=1, batch=48.0, acceptance=(0.3,) * 7)), PROFILED, (7,))
+    assert found.verdict is Verdict.LOSS
+    assert found.gain is not None
+    assert found.gain.low == -1.0
+
+
 def test_missing_metrics_are_named() -> None:
     """By their names in Prometheus."""
     found = advise_group(group(missing=("vllm:inter_token_latency_seconds_sum",)), PROFILED)

@@ -5,8 +5,7 @@ import pytest
 from benchmarks.advise.scraped import RecordedPrometheus, serve, speed
 from tests.simulation.builders import engine_file, phase
 from turbospec.advise.advice import Profiled, Verdict, advise_group
-from turbospec.cli.advise.prometheus import Span
-from turbospec.cli.advise.queries import groups
+from turbospec.advise.queries import Span, groups
 from turbospec.control.latency import LatencyModel, MeasuredCell, build_latency_model
 from turbospec.simulation.files import WorkloadFile
 from turbospec.simulation.run import ProfileSource

@@ -26,8 +26,8 @@ def test_a_document_without_the_marks_is_left_as_it_is(tmp_path: Path, text: str
     assert document.read_text() == text
 
 
-@pytest.mark.parametrize("name", ["results", "closed loop"])
-def test_the_document_has_the_marks_of_both_benchmarks(name: str) -> None:
+@pytest.mark.parametrize("name", ["results", "closed loop", "profiles", "plain start"])
+def test_the_document_has_the_marks_of_all_benchmarks(name: str) -> None:
     """Found out here, and not after an hour of measuring."""
     text = DOCUMENT.read_text(encoding="utf-8")
     assert text.count(f"<!-- {name}: begin -->") == text.count(f"<!-- {name}: end -->") == 1

@@ -9,7 +9,9 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from e2e import audit
 from tests.chart.conftest import Raw, Render
+from tests.operator import test_each_permission
 from tests.operator.operator_process import OperatorProcess
 from tests.support.apiserver import ApiServer
 from turbospec_operator.cluster import Cluster
@@ -130,6 +132,12 @@ def test_no_permission_is_granted_that_is_not_in_this_list(render: Render) -> No
     assert granted - listed == set()
 
 
+def test_each_permission_has_a_case_that_fails_without_it(render: Render) -> None:
+    """Neither a permission without a case nor a case without a permission."""
+    assert audit.granted(render(jobs={"namespaces": ["team"]})) == test_each_permission.ALL
+    assert set(audit.UNUSED_IN_E2E) <= test_each_permission.ALL
+
+
 def _account(role: str) -> str:
     """The service account that gets the role."""
     if role == "turbospec-profiling":
@@ -195,6 +203,16 @@ def test_the_operator_is_ready_with_them_and_misses_none(api_server: ApiServer, 
     log = process.log().lower()
     assert "forbidden" not in log
     assert "permission" not in log
+    with api_server.audit_log.open() as written:
+        asked = [each for each in audit.requests(written) if each.account == OPERATOR]
+    assert audit.refused(asked) == []
+    rounds = {
+        ("list", "pods"),
+        ("patch", "speculationpolicies.turbospec.io/status"),
+        ("create", "leases.coordination.k8s.io"),
+    }
+    watches = {("watch", "speculationpolicies.turbospec.io"), ("watch", "speculationprofiles.turbospec.io")}
+    assert rounds | watches <= {(each.verb, each.resource) for each in asked}
 
 
 def _has_status(api_server: ApiServer, namespace: str) -> bool:

@@ -81,6 +81,13 @@ CODE = policy(
     engines=[engine("code-1", 7, decision={"draftTokens": 7, "reason": "OnlyAllowed"})],
 )  # fmt: skip
 NEW = policy("new")
+ADVISED = policy(
+    "chat", "other", "Advise", pods=2, controlled=0, advice="+7% to +20%",
+    conditions=[
+        condition("Advised", "True", "GainExpected", "llama: +7.0% to +20.0% tokens per second of running requests."),
+        condition("Ready", "False", "Advising", "nothing is pushed; engines keep what they have."),
+    ],
+)  # fmt: skip
 
 
 def deployment(component: str, ready: int, replicas: int = 1) -> Raw:
@@ -114,7 +121,7 @@ def cluster(folder: Path) -> Iterator[RecordedApi]:
     with recorded_api(folder) as server:
         server.answers |= {
             POLICIES: {"items": [CODE, CHAT]},
-            ALL_POLICIES: {"items": [CODE, CHAT, policy("chat", "other", "Advise")]},
+            ALL_POLICIES: {"items": [CODE, CHAT, ADVISED]},
             **{f"{POLICIES}/{each['metadata']['name']}": each for each in (CHAT, CODE, NEW)},
             CRDS: {"items": list(DEFINITIONS.values())},
             **{f"{CRDS}/{name}": raw for name, raw in DEFINITIONS.items()},

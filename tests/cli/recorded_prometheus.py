@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from benchmarks.advise.scraped import RecordedPrometheus
-from turbospec.cli.advise.prometheus import Span
+from turbospec.advise.queries import Span
 
 
 class PrometheusServer:

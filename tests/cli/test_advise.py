@@ -20,9 +20,8 @@ from tests.cli.recorded_prometheus import PrometheusServer, prometheus_server
 from tests.simulation.builders import engine_file, phase
 from turbospec.advise.advice import Advice, Need, Needed, Observed, Verdict
 from turbospec.advise.interval import Interval
+from turbospec.advise.queries import CHUNK_POINTS, Span, queries
 from turbospec.cli.advise import command
-from turbospec.cli.advise.prometheus import CHUNK_POINTS, Span
-from turbospec.cli.advise.queries import queries
 from turbospec.cli.advise.text import text
 from turbospec.cli.main import main
 from turbospec.control.latency import MeasuredCell, build_latency_model

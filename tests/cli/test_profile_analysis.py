@@ -131,3 +131,15 @@ def test_plot_writes_a_picture(run: Run, tmp_path: Path) -> None:
     failed = run("plot", str(EXAMPLE), "-f", str(tmp_path / "no" / "p.png"))
     assert failed.exit_code == 1
     assert failed.stderr == f"Error: {tmp_path / 'no' / 'p.png'}: cannot be written: No such file or directory\n"
+
+
+def test_plot_shows_the_engine_without_speculation(run: Run, tmp_path: Path) -> None:
+    """Where it was measured, its step times are in the picture."""
+    raw = example()
+    raw["spec"]["plain"] = plain_engine(0.8)
+    pictures = []
+    for number, path in enumerate((EXAMPLE, written(tmp_path, "with-plain", raw))):
+        target = tmp_path / f"{number}.png"
+        assert run("plot", str(path), "-f", str(target)).exit_code == 0
+        pictures.append(target.read_bytes())
+    assert pictures[0] != pictures[1]

@@ -266,6 +266,6 @@ def test_printer_columns_show_the_status(api: ApiServer) -> None:
     patch = json.dumps({"status": status})
     api.kubectl("patch", "specpol", "chat", "-n", NAMESPACE, "--subresource=status", "--type=merge", "-p", patch)
     header, row = api.kubectl("get", "specpol", "-n", NAMESPACE).splitlines()
-    assert header.split() == ["NAME", "MODE", "PODS", "CONTROLLED", "PROFILE", "K", "READY", "AGE"]
+    assert header.split() == ["NAME", "MODE", "PODS", "CONTROLLED", "PROFILE", "K", "READY", "ADVICE", "AGE"]
     assert row.split()[:-1] == ["chat", "Enforce", "2", "1", "profile-a", "0-3", "True"]
     api.kubectl("delete", "specpol", "chat", "-n", NAMESPACE, "--wait=false")

@@ -60,7 +60,7 @@ def test_status_has_no_defaults(resource: CustomResource) -> None:
 def test_policy_columns_answer_whether_it_works_and_what_k_is() -> None:
     """The columns of `kubectl get specpol`, in order."""
     columns = [column.name for column in POLICY.columns if column.priority == 0]
-    assert columns == ["MODE", "PODS", "CONTROLLED", "PROFILE", "K", "READY", "AGE"]
+    assert columns == ["MODE", "PODS", "CONTROLLED", "PROFILE", "K", "READY", "ADVICE", "AGE"]
 
 
 def test_yaml_and_manifest_agree() -> None:

@@ -53,7 +53,7 @@ async def observed() -> dict[str, dict[int, list[Series]]]:
             reading = group.create_task(_read_load(endpoints, server.url))
             began = time.time()
             await _phases(endpoints)
-            found = {board: await _panels(server, board, began) for board in BOARDS}
+            found = {board: await panels(server, board, began, POD) for board in BOARDS}
             reading.cancel()
     return found
 
@@ -84,16 +84,17 @@ async def _read_load(endpoints: Endpoints, url: str) -> None:
         await asyncio.sleep(STEP_SECONDS)
 
 
-async def _panels(server: Prometheus, board: str, began: float) -> dict[int, list[Series]]:
-    panels = BOARDS[board]["panels"]
-    shown = await asyncio.gather(*(_series(server, panel, began) for panel in panels))
-    return {panel["id"]: series for panel, series in zip(panels, shown, strict=True)}
+async def panels(server: Prometheus, board: str, began: float, pod: str) -> dict[int, list[Series]]:
+    """What each panel of a board shows since ``began``, by its id; ``pod`` is chosen where one is."""
+    drawn = BOARDS[board]["panels"]
+    shown = await asyncio.gather(*(_series(server, panel, began, pod) for panel in drawn))
+    return {panel["id"]: series for panel, series in zip(drawn, shown, strict=True)}
 
 
-async def _series(server: Prometheus, panel: Raw, began: float) -> list[Series]:
+async def _series(server: Prometheus, panel: Raw, began: float, pod: str) -> list[Series]:
     found: list[Series] = []
     for target in panel.get("targets", ()):
-        expr = substituted(target["expr"].replace("$pod", POD), RATE_INTERVAL)
+        expr = substituted(target["expr"].replace("$pod", pod), RATE_INTERVAL)
         for each in await server.query_range(expr, began, time.time(), STEP_SECONDS):
             times, values = zip(*((float(at) - began, float(value)) for at, value in each["values"]), strict=True)
             name = series_name(target["legendFormat"], each["metric"])

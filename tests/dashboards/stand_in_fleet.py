@@ -25,7 +25,7 @@ from turbospec.standin.many import addresses_from, stand_in_engines
 from turbospec.standin.options import StandInOptions
 from turbospec.standin.server import StandInServer
 from turbospec_operator import engine_views, probes
-from turbospec_operator.apply import control_document
+from turbospec_operator.control_documents import control_document
 from turbospec_operator.fleet_loop import Health
 from turbospec_operator.metrics import Metrics
 

@@ -143,8 +143,9 @@ def counted(model: str, base: type, speculative: dict[str, Any], *, log_stats: b
     return [None if failed is None else failed.message, totals.generated_tokens, *counts]
 
 
-def full_graphs(model: str, table: list[list[int]], max_num_seqs: int) -> dict[str, Any]:
-    """What vLLM would capture on a GPU: its sizes, and by K the batches up to ``max_num_seqs`` without a full graph."""
+def full_graphs(model: str, table: list[list[int]], max_num_seqs: int, largest: int | None) -> dict[str, Any]:
+    """What vLLM would capture on a GPU: its sizes, and by K the batches up to ``max_num_seqs`` without a full graph.
+    ``largest``: ``--max-cudagraph-capture-size``."""
     maximum = max(k for _, _, k in table)
     speculative = {"method": "draft_model", "model": model, "num_speculative_tokens": maximum}
     speculative["num_speculative_tokens_per_batch_size"] = table
@@ -154,7 +155,7 @@ def full_graphs(model: str, table: list[list[int]], max_num_seqs: int) -> dict[s
     config.model_config.enforce_eager = False
     compilation = config.compilation_config
     compilation.cudagraph_mode = CUDAGraphMode.FULL_AND_PIECEWISE
-    compilation.cudagraph_capture_sizes = compilation.max_cudagraph_capture_size = None
+    compilation.cudagraph_capture_sizes, compilation.max_cudagraph_capture_size = None, largest
     config._set_cudagraph_sizes()
     manager = object.__new__(CudaGraphManager)  # without what its constructor asks of a GPU
     vars(manager).update(
@@ -198,7 +199,7 @@ def main() -> None:
             base.__name__: [counted(model, base, drafting, log_stats=log_stats) for log_stats in (True, False)]
             for base in (Scheduler, AsyncScheduler)
         },
-        "graphs": [full_graphs(model, table, size) for table, size in ladders],
+        "graphs": [full_graphs(model, *ladder) for ladder in ladders],
     }
     sys.stdout.write(json.dumps(answer) + "\n")
 

@@ -10,6 +10,7 @@ import pytest
 
 from e2e.vllm.install import installation
 from tests.engine.configs import vllm_config
+from turbospec.control.capture import size_that_captures
 from turbospec.engine.graphs import captured_draft_tokens
 from turbospec_operator.injection_startup import startup_table
 
@@ -24,7 +25,12 @@ TABLES = [
     ([[1, 2, 5], [3, 4, 4], [5, 6, 1], [7, 8, 0]], 6),
 ]
 
-LADDERS = [(startup_table(ladder, 256), 256) for ladder in ([0, 1, 3, 7], list(range(8)))]
+LADDERS = [
+    (startup_table([0, 1, 3, 7], 256), 256, None),
+    (startup_table(list(range(8)), 256), 256, None),
+    (startup_table([0, 1, 3, 7], 256), 256, size_that_captures(256, 7)),
+]
+"""Start-up table, max_num_seqs, and what the owner of the pod says of the largest graph."""
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +145,7 @@ def test_an_engine_without_statistics_learns_the_same(answer: dict[str, Any], sc
 def test_the_ladder_has_full_graphs_wherever_vllm_captures_any(answer: dict[str, Any]) -> None:
     """By vLLM's own sizes and its own choice of graphs: up to the largest captured size every batch at every K of the
     webhook's table has one. With all K up to 7 in the table there are gaps, and more than twice the graphs."""
-    ladder, every = answer["graphs"]
+    ladder, every, _ = answer["graphs"]
     assert ladder["widths"] == [1, 2, 4, 8]
     assert ladder["captured"] == [0, 1, 3, 7]
     assert ladder["largest"] == 512
@@ -148,3 +154,10 @@ def test_the_ladder_has_full_graphs_wherever_vllm_captures_any(answer: dict[str,
     assert every["captured"] == list(range(8))
     assert any(batch * (int(k) + 1) <= 512 for k, batches in every["without"].items() for batch in batches)
     assert every["graphs"] > 2 * ladder["graphs"]
+
+
+def test_with_the_proposed_size_no_batch_lacks_a_full_graph(answer: dict[str, Any]) -> None:
+    """What the webhook proposes is what vLLM makes of it: 2,048 tokens hold 256 requests at K = 7."""
+    proposed = answer["graphs"][2]
+    assert proposed["largest"] == 2048
+    assert proposed["without"] == {"0": [], "1": [], "3": [], "7": []}

@@ -19,7 +19,7 @@ from tests.fleet.builders import (
     snapshot,
     status,
 )
-from tests.fleet.test_serving_profile import NAME, cells, written
+from tests.fleet.serving_builders import NAME, cells, written
 from turbospec.fleet.decide import FleetMemory, decide
 from turbospec.fleet.effects import EmitEvent, HarvestProfile
 from turbospec.fleet.profiling import job_name

@@ -200,6 +200,17 @@ def test_never_two_jobs_for_a_key(observed: FleetSnapshot) -> None:
 
 @settings(max_examples=60)
 @given(snapshots)
+def test_a_fleet_that_asks_for_advice_is_left_as_it_is(observed: FleetSnapshot) -> None:
+    """Of all effects none reaches an engine, also after a round that enforced; what is written is about them only."""
+    advise = replace(observed, policies=tuple(replace(entry, mode=Mode.ADVISE) for entry in observed.policies))
+    _, enforced = decide(observed, FleetMemory())
+    for memory in (FleetMemory(), enforced):
+        effects, _ = decide(replace(advise, now_seconds=NOW + 60), memory)
+        assert not [effect for effect in effects if isinstance(effect, PushControl)]
+
+
+@settings(max_examples=60)
+@given(snapshots)
 def test_documents_go_only_where_they_may(observed: FleetSnapshot) -> None:
     """At most one per engine; none to pods that end, do not answer, or are governed by nobody who enforces."""
     effects, _ = decide(observed, FleetMemory())

@@ -1,7 +1,5 @@
 """Profiles that grow while engines serve."""
 
-import random
-from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -24,36 +22,13 @@ from tests.fleet.builders import (
     status,
     step_seconds,
 )
+from tests.fleet.serving_builders import NAME, cell, cells, written
 from turbospec.control.served_cells import ServedCell
 from turbospec.fleet.decide import FleetMemory, decide
-from turbospec.fleet.effects import Effect, HarvestProfile, WriteServedProfile
+from turbospec.fleet.effects import HarvestProfile, WriteServedProfile
 from turbospec.fleet.memory import forget
-from turbospec.fleet.profiles import served_profile_name
 from turbospec.fleet.serving_profile import FEWEST_SAMPLES, WRITE_SECONDS, grow, has_news
 from turbospec.fleet.snapshot import EngineIdentity, FleetSnapshot, JobPhase, Mode, ProfileSource, ProfileView
-
-NAME = served_profile_name(KEY)
-
-
-def cell(batch: float, k: int, context: float = 500.0, **changes: object) -> ServedCell:
-    values = {
-        "batch": batch,
-        "context_tokens": context,
-        "draft_tokens": k,
-        "drafted_per_request": float(k),
-        "seconds": step_seconds(round(batch), k) * (1 + context / 1e5),
-        "samples": 60,
-        "eager": False,
-    }
-    return ServedCell(**(values | changes))  # type: ignore[arg-type]
-
-
-def cells(
-    batches: Iterable[int] = (1, 2, 4, 8, 16, 32), factor: float = 1.0, noise: float = 0.0
-) -> tuple[ServedCell, ...]:
-    rng = random.Random(1)  # noqa: S311  # seeded, no secret
-    found = [cell(batch, k) for batch in batches for k in LADDER]
-    return tuple(replace(one, seconds=one.seconds * factor * rng.gauss(1.0, noise)) for one in found)
 
 
 def fleet(
@@ -63,10 +38,6 @@ def fleet(
         pod(f"chat-{n}", report=report(engine_id=f"engine-{n}"), cells=measured) for n, measured in enumerate(engines)
     )
     return replace(snapshot(policies=(policy(profile_source=source),), pods=pods), **changes)  # type: ignore[arg-type]
-
-
-def written(effects: Iterable[Effect]) -> list[WriteServedProfile]:
-    return [effect for effect in effects if isinstance(effect, WriteServedProfile)]
 
 
 def stored(effect: WriteServedProfile, seconds: float = NOW) -> ProfileView:

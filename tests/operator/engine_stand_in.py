@@ -22,6 +22,8 @@ class EngineStandIn:
         self.documents: list[ControlDocument] = []
         self.refusal: tuple[int, dict[str, str]] | None = None
         self.state_body: bytes | None = None
+        self.more: dict[str, Any] = {}
+        """What its state says besides."""
         self.cells: dict[str, Any] | None = None
         self.cells_asked = 0
         self._runner: web.AppRunner | None = None
@@ -61,6 +63,7 @@ class EngineStandIn:
         state = engine_state(**self.load)
         state |= {"identity": self.identity.model_dump(by_alias=True), "profileKey": self.identity.key()}
         state["decision"] = self.decision
+        state |= self.more
         if self.documents:
             last = self.documents[-1]
             state["applied"] = {"id": last.id, "epoch": last.epoch, "mode": last.mode.value, "step": 1}

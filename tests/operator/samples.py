@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from turbospec.fleet.effects import CreateProfilingJob
 from turbospec.wire.identity import ProfileIdentity
 from turbospec.wire.latency import LatencyCell, LatencyFit
 from turbospec.wire.profile_result import ProfileResult
@@ -15,6 +16,17 @@ IDENTITY = ProfileIdentity(
     engine_version="0.32.0",
 )
 KEY = IDENTITY.key()
+JOB_EFFECT = CreateProfilingJob(
+    namespace="shop",
+    name="turbospec-profile-0011223344556677",
+    key="0011223344556677",
+    template_pod="chat-1",
+    policy="chat",
+    policy_uid="uid-1",
+    draft_tokens=(0, 1, 3, 5),
+    attempt=2,
+)
+
 MICROSECONDS_PER_STEP, MICROSECONDS_PER_TOKEN = 5000, 20
 
 
@@ -136,3 +148,12 @@ def engine_state(**load: Any) -> dict[str, Any]:
         },
         "uptimeSeconds": 60.0,
     }
+
+
+def cells_answer() -> dict[str, Any]:
+    """GET /v1/cells of an engine that has served five batches at two K."""
+    fields = ["batch", "context_tokens", "draft_tokens", "drafted_per_request", "seconds", "samples", "eager"]
+    rows = [
+        [batch, 300, k, k, 0.005 + 0.0001 * batch * (k + 1), 60, False] for batch in (1, 2, 4, 8, 16) for k in (0, 3)
+    ]
+    return {"fields": fields, "rows": rows}

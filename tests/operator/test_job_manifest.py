@@ -5,22 +5,11 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from tests.operator.samples import JOB_EFFECT as EFFECT
 from tests.operator.samples import engine_pod
-from turbospec.fleet.effects import CreateProfilingJob
 from turbospec.fleet.profiling import MAX_RETRY_SECONDS
 from turbospec.wire.profiling_job import ProfilingJobSpec
 from turbospec_operator.job_manifest import JobOptions, ManifestError, placed, profiling_job
-
-EFFECT = CreateProfilingJob(
-    namespace="shop",
-    name="turbospec-profile-0011223344556677",
-    key="0011223344556677",
-    template_pod="chat-1",
-    policy="chat",
-    policy_uid="uid-1",
-    draft_tokens=(0, 1, 3, 5),
-    attempt=2,
-)
 
 
 def build(pod: dict[str, Any], container: str | None = None, **options: Any) -> dict[str, Any]:
@@ -207,6 +196,7 @@ def test_the_environment_is_the_pods_with_our_orders_and_without_its_token() -> 
         "TURBOSPEC_PROFILE": "1",
         "TURBOSPEC_PROFILE_PORT": "8000",
         "TURBOSPEC_PROFILE_DRAFT_TOKENS": "0,1,3,5",
+        "TURBOSPEC_PROFILE_CONTAINERS": "6",
     }
 
 

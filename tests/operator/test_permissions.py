@@ -7,8 +7,7 @@ from tests.operator.conftest import Lacking
 from tests.operator.engine_stand_in import EngineStandIn
 from tests.operator.operator_process import OperatorProcess, eventually
 from tests.operator.permissions import CLUSTER_WIDE, RULES, cluster_user, grant, user_in, without
-from tests.operator.samples import policy
-from tests.operator.test_served_cells import answer
+from tests.operator.samples import cells_answer, policy
 from tests.support.apiserver import ApiServer
 from turbospec_operator.cluster import EVENTS, JOBS, POLICIES, Cluster
 
@@ -101,7 +100,7 @@ async def test_where_jobs_are_forbidden_profiles_grow_until_they_are_allowed(
         return found["message"] if found.get("reason") == reason else None
 
     async with EngineStandIn() as engine:
-        engine.cells = answer()
+        engine.cells = cells_answer()
         await shop.add_engine(cluster, namespace, "chat-1", engine)
         await cluster.create(POLICIES, namespace, policy(namespace))
         operator_process.start()

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
@@ -11,7 +10,7 @@ from tests.fleet.builders import pod, policy, report
 from tests.operator import shop
 from tests.operator.engine_stand_in import EngineStandIn
 from tests.operator.operator_process import OperatorProcess, eventually
-from tests.operator.samples import KEY
+from tests.operator.samples import KEY, cells_answer
 from tests.operator.samples import policy as policy_manifest
 from turbospec.fleet.snapshot import PodView, ProfileSource
 from turbospec_operator import served_cells
@@ -19,16 +18,7 @@ from turbospec_operator.cluster import POLICIES, Cluster
 from turbospec_operator.engines import EngineClient, EngineEndpoint
 from turbospec_operator.served_cells import ServedCellsReader
 
-FIELDS = ["batch", "context_tokens", "draft_tokens", "drafted_per_request", "seconds", "samples", "eager"]
 SERVING = policy(profile_source=ProfileSource.SERVING)
-
-
-def answer() -> dict[str, Any]:
-    """Five batches at two K."""
-    rows = [
-        [batch, 300, k, k, 0.005 + 0.0001 * batch * (k + 1), 60, False] for batch in (1, 2, 4, 8, 16) for k in (0, 3)
-    ]
-    return {"fields": FIELDS, "rows": rows}
 
 
 @pytest.fixture
@@ -44,7 +34,7 @@ def endpoints(pods: list[PodView], engine: EngineStandIn) -> dict[str, EngineEnd
 async def test_engines_are_asked_where_a_policy_wants_it_and_once_a_minute(client: EngineClient) -> None:
     """Not for other sources, other pods, or policies that cannot be read."""
     async with EngineStandIn("right") as engine:
-        engine.cells = answer()
+        engine.cells = cells_answer()
         reader, pods = ServedCellsReader(client), [pod("chat-0"), pod("code-0", labels=(("app", "code"),))]
         for other in (policy(), replace(SERVING, invalid="bad"), replace(SERVING, namespace="other")):
             assert await reader.read(pods, [other], endpoints(pods, engine)) == {}
@@ -60,7 +50,7 @@ async def test_engines_whose_job_is_forbidden_are_asked_under_source_job(client:
     """Of that key in that namespace, and for no policy that wants nothing measured."""
     existing = policy(profile_source=ProfileSource.EXISTING)
     async with EngineStandIn("right") as engine:
-        engine.cells = answer()
+        engine.cells = cells_answer()
         reader, pods = ServedCellsReader(client), [pod("chat-0")]
         for source, forbidden in ((policy(), {("other", UNIT_KEY)}), (existing, {("team", UNIT_KEY)})):
             assert await reader.read(pods, [source], endpoints(pods, engine), forbidden) == {}
@@ -74,7 +64,7 @@ async def test_an_engine_that_does_not_answer_keeps_its_cells(
     """And one that is gone is forgotten."""
     monkeypatch.setattr(served_cells, "CELLS_SECONDS", 0.0)
     async with EngineStandIn("right") as engine:
-        engine.cells = answer()
+        engine.cells = cells_answer()
         reader, pods = ServedCellsReader(client), [pod("chat-0")]
         first = await reader.read(pods, [SERVING], endpoints(pods, engine))
         engine.cells = None
@@ -88,7 +78,7 @@ async def test_an_engine_that_does_not_answer_keeps_its_cells(
 async def test_a_large_fleet_is_asked_for_a_part_and_bit_by_bit(client: EngineClient) -> None:
     """64 engines of a key, 50 in a round."""
     async with EngineStandIn("right") as engine:
-        engine.cells = answer()
+        engine.cells = cells_answer()
         reader = ServedCellsReader(client)
         pods = [pod(f"chat-{n}", report=report(engine_id=f"e{n}")) for n in range(200)]
         assert len(await reader.read(pods, [SERVING], endpoints(pods, engine))) == 50
@@ -115,7 +105,7 @@ async def test_a_profile_grows_on_a_real_api_server(
         await eventually("a policy that waits for its profile to grow", growing, operator_process)
         assert engine.documents[-1].latency is None
         # The engine was asked before it had seen anything; a new operator asks at once, the same one in a minute.
-        engine.cells = answer()
+        engine.cells = cells_answer()
         operator_process.kill()
         operator_process.start()
 

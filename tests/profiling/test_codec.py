@@ -3,14 +3,13 @@
 import base64
 import string
 import zlib
-from itertools import product
-from random import Random
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.profiling.samples import LARGE, grid_result, with_plain
 from turbospec.profiling.codec import (
     PLAIN_FIELDS,
     TERMINATION_MESSAGE_BYTES,
@@ -22,7 +21,6 @@ from turbospec.profiling.codec import (
 )
 from turbospec.wire.identity import ProfileIdentity
 from turbospec.wire.latency import LatencyCell, LatencyFit
-from turbospec.wire.plain_engine import PlainCell, PlainEngine
 from turbospec.wire.profile_result import ProfileResult
 
 texts = st.text(max_size=60)
@@ -67,33 +65,6 @@ results = st.fixed_dictionaries(
 ).map(ProfileResult.model_validate)
 
 
-def grid_result(batches: list[int], contexts: list[int], draft_tokens: list[int]) -> ProfileResult:
-    """A profile over a full grid whose step times share no pattern that a compressor could use."""
-    random = Random(0)  # noqa: S311 - noise for a test, no secret
-    grid = [
-        LatencyCell(
-            batch=batch,
-            context_tokens=context,
-            draft_tokens=k,
-            microseconds=1_000_000 + random.randrange(9_000_000),
-            samples=5 + (batch * context + k) % 40,
-        )
-        for batch, context, k in product(batches, contexts, draft_tokens)
-    ]
-    identity = ProfileIdentity(
-        hardware="gpu:NVIDIA H100 80GB HBM3", target="a" * 64, drafter="b" * 64, method="eagle3",
-        engine_arguments={"dtype": "bfloat16", "tensor_parallel_size": "1"}, engine_version="0.32.0",
-    )  # fmt: skip
-    fit = LatencyFit(
-        per_step=5_885_910_000, per_batched_token=21_010_300, per_kv_token=39_264,
-        per_drafting_step=0, per_draft_pass=2_135_260_000, per_draft_token=841_400,
-    )  # fmt: skip
-    return ProfileResult(
-        identity=identity, cells=grid, fit=fit, hold_out_error_permille=31, kv_cache_tokens=450_000,
-        duration_seconds=180, runtime_version="0.1.0",
-    )  # fmt: skip
-
-
 WITHOUT_COVERAGE = (
     "turbospec-profile/1 a273f2e0 498 c-o~>O>dk)4E-ysIa|?qhWUV7qe@K<?Xj2D3eAFdK>-F0L)tXTf3Mk8+a%Z6vIO"
     "??v!CHv^es)f&rhOy7F|f~uaHPo;yka_kDvEn@4xKsP|BT`-)?tzx8Jn@kwZFDW>EN~F;|<yDN|yy<0p;DM#^1mnTx`Cplwx"
@@ -103,8 +74,6 @@ WITHOUT_COVERAGE = (
     "-y`v!8nY`S!+pQ{v^M3MER-54u#gfGweovX`1Ku#ocb@)z7r;s5"
 )
 """Four points of ``grid_result`` as the first release of the codec wrote them."""
-
-LARGE = grid_result([1, 2, 4, 8, 16, 32, 64, 128], [128, 512, 1024, 2048, 4096, 8192, 16384, 32768], [0, 1, 3, 5, 6, 7])
 
 
 @given(results)
@@ -142,13 +111,6 @@ def test_overflow_drops_whole_points_and_rounds_to_three_digits(limit: int) -> N
     for cell in back.cells:
         want = exact[cell.batch, cell.context_tokens, cell.draft_tokens]
         assert abs(cell.microseconds - want) <= 0.005 * want
-
-
-def with_plain(result: ProfileResult) -> ProfileResult:
-    """With the plain engine's time at every point of the grid."""
-    points = [PlainCell.model_validate(cell.model_dump(include=set(PLAIN_FIELDS))) for cell in result.cells[::6]]
-    plain = PlainEngine(cells=points, kv_cache_tokens=480_000, start_seconds=40)
-    return result.model_copy(update={"plain": plain, "start_seconds": 55})
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.profiling.fake_engine import TOKEN, FakeEngine, serve, step_seconds
-from tests.profiling.test_codec import grid_result
+from tests.profiling.samples import grid_result
 from tests.profiling.test_evaluate import record
 from turbospec.control.latency import LatencyModel
 from turbospec.control.step import StepRecord

@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from e2e.cluster.api import wait_ready
+from e2e.cluster.config import audit_policy_yaml
 from e2e.cluster.paths import binary
 from e2e.cluster.pki import CertificateAuthority, kubeconfig, service_account_keys
 from tests.support.ports import free_ports
@@ -132,7 +133,13 @@ class ApiServer:
         context.load_cert_chain(*self.client_files("admin", ("system:masters",)))
         return context
 
+    @property
+    def audit_log(self) -> Path:
+        """What service accounts asked, an event a line (``e2e.audit``)."""
+        return self.folder / "audit.log"
+
     def _write_keys(self) -> None:
+        (self.folder / "audit-policy.yaml").write_text(audit_policy_yaml("system:serviceaccounts"))
         self.ca_file.write_bytes(self._authority.certificate)
         names = ("localhost", "127.0.0.1", "kubernetes", "kubernetes.default.svc", "10.0.0.1")
         self._authority.issue("kube-apiserver", names=names).write(self.folder, "apiserver")
@@ -172,6 +179,8 @@ class ApiServer:
             "--service-account-issuer=https://kubernetes.default.svc",
             f"--service-account-signing-key-file={self.folder / 'sa.key'}",
             f"--service-account-key-file={self.folder / 'sa.pub'}",
+            f"--audit-policy-file={self.folder / 'audit-policy.yaml'}",
+            f"--audit-log-path={self.audit_log}",
             "--endpoint-reconciler-type=none",  # it refuses loopback addresses, noisily
             "--allow-privileged=true",
             "--profiling=false",

@@ -58,13 +58,18 @@ def schedule(acceptance: int) -> list[Raw]:
 
 
 class Fleet:
-    """Stands in for the two clients. ``error`` is what the next look fails with; engines in ``lost`` are not heard."""
+    """Stands in for the two clients.
+
+    ``error`` is what the next look fails with; engines in ``lost`` are not heard; who lists kinds in ``unseen`` is
+    refused; ``message`` and ``advice`` stand in the statuses.
+    """
 
     def __init__(self) -> None:
         self.now = BEGIN
         self.error: CommandError | None = None
         self.lost: set[str] = set()
         self.message = ""
+        self.advice = ""
         self.unseen: set[str] = set()
 
     def profiles(self, _namespace: str | None) -> list[Raw]:
@@ -105,9 +110,12 @@ class Fleet:
         span = "-".join(map(str, ks[:: max(len(ks) - 1, 1)])) or None
         said = self.message or f"{controlled}/{len(rows)} engines controlled."
         reason = "AllEnginesControlled" if well else "EngineUnreachable"
+        conditions = [condition("Ready", "True" if well else "False", reason, said)]
+        if self.advice:
+            conditions.append(condition("Advised", "True", "Advised", self.advice))
         return policy(
             name, pods=len(rows), controlled=controlled, draftTokens=span,
-            profile=NAME, conditions=[condition("Ready", "True" if well else "False", reason, said)], engines=rows,
+            profile=NAME, conditions=conditions, engines=rows,
         )  # fmt: skip
 
     def _engine(self, pod: str, name: str, number: int) -> Raw:

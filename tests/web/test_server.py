@@ -163,6 +163,16 @@ async def test_what_the_cluster_says_is_text(client: Client, fleet: Fleet, looke
     assert "&lt;script&gt;alert(1)&lt;/script&gt; \"' onerror=x &lt;/td&gt;&amp;amp;" in text
 
 
+async def test_advice_is_shown_where_there_is_some(client: Client, fleet: Fleet, looker: Looker) -> None:
+    """Of policies in mode Advise; a fleet without them has no table for it."""
+    assert "would have gained" not in (await client.ask("/"))[1]
+    fleet.advice = "+12% to +31% over 7 days"
+    looker.again()
+    text = (await client.ask("/"))[1]
+    assert "What TurboSpec would have gained" in text
+    assert text.count(fleet.advice) == 2
+
+
 async def test_nothing_is_served_but_what_is_named(
     client: Client, fleet: Fleet, looker: Looker, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -58,7 +58,7 @@ def test_the_policy_is_the_one_that_will_govern_the_pod(policies: list[Raw], met
 
 
 def test_answers_always_allow() -> None:
-    """With a patch, without one, and with a refusal, which becomes a warning that fits."""
+    """With a patch, without one, and with a refusal or a proposal, which becomes a warning that fits."""
     patch = ({"op": "add", "path": "/x", "value": 1},)
     assert answer("1", Outcome())["response"] == {"uid": "1", "allowed": True}
     injected = answer("2", Outcome(patch, injected=True))["response"]
@@ -68,6 +68,8 @@ def test_answers_always_allow() -> None:
     refused = answer("3", Outcome(patch, refusal="r" * 500))["response"]
     assert refused["allowed"]
     assert len(refused["warnings"][0]) <= 256
+    proposing = answer("4", Outcome(patch, injected=True, proposed="--x=1: why"))["response"]
+    assert proposing["warnings"] == ["turbospec: proposed, not added: --x=1: why"]
 
 
 def test_settings_come_from_the_environment() -> None:

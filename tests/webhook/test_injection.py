@@ -191,6 +191,16 @@ def test_python_path_keeps_what_is_there(container: Raw, annotations: Raw | None
     assert environment(result["spec"]["containers"][0])["PYTHONPATH"] == expected
 
 
+@pytest.mark.parametrize(("mode", "added"), [("Enforce", True), ("Advise", False)])
+def test_advice_starts_no_speculation(mode: str, added: bool) -> None:
+    """The runtime is there to look, and says why the engine has no drafter."""
+    spec = NGRAM.model_copy(update={"mode": mode})
+    result = injected(pod(), spec)
+    assert ("--speculative-config" in str(result["spec"]["containers"])) is added
+    said = result["metadata"]["annotations"][ANNOTATION_SPECULATION]
+    assert said == ("added: ngram" if added else "not added: the policy's mode is Advise")
+
+
 def test_the_users_control_port_stands() -> None:
     """Two engines on a host network need different ports; the operator reads them from the pods."""
     result = injected(pod(engine(env=[{"name": "TURBOSPEC_CONTROL_PORT", "value": "9999"}])))

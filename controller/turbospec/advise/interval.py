@@ -48,8 +48,12 @@ def gain_interval(replay: Replay, error: float) -> Interval:
         central = replay.evaluate(base)
         found = [replay.evaluate(assumptions) for assumptions in moved]
         for name in ("same_requests", "same_arrivals"):
-            middle = getattr(central, name)
-            changes = [getattr(each, name) / middle - 1.0 for each in found]
+            middle, around = getattr(central, name), [getattr(each, name) for each in found]
+            if middle <= 0.0:  # no batch keeps up with what came
+                lows.append(-1.0)
+                highs.append(max(around) - 1.0)
+                continue
+            changes = [each / middle - 1.0 for each in around]
             lows.append(middle * (1.0 - math.hypot(OVERHEAD[0], *(min(change, 0.0) for change in changes))) - 1.0)
             highs.append(middle * (1.0 + math.hypot(OVERHEAD[1], *(max(change, 0.0) for change in changes))) - 1.0)
     return Interval(min(lows), max(highs))

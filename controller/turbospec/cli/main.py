@@ -5,6 +5,7 @@ import click
 import turbospec
 from turbospec.cli.advise.command import advise
 from turbospec.cli.completion import completion
+from turbospec.cli.demo.command import demo
 from turbospec.cli.fleet.diagnose import diagnose
 from turbospec.cli.fleet.explain import explain
 from turbospec.cli.fleet.init import init
@@ -30,7 +31,7 @@ def main() -> None:
 
 
 FLEET = (status, top, dashboard, explain, schedule, diagnose, must_gather, init, pause, resume)
-for command in (*FLEET, advise, profile, simulate, simulate_fleet, sim, completion):
+for command in (*FLEET, advise, profile, simulate, simulate_fleet, sim, demo, completion):
     main.add_command(command)
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """GET /metrics: what vLLM does not export. Everything is computed when scraped; a step pays nothing for it."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from statistics import fmean
 
 from prometheus_client import CollectorRegistry, Metric, generate_latest
@@ -25,22 +25,29 @@ BREATH_SECONDS = 0.0005
 """After so many predictions the interpreter is left to the engine's thread, which otherwise waits up to 5 ms for it."""
 
 RECENT_SECONDS = 15.0
-"""A usual scrape interval: older steps say nothing of now."""
+"""A usual scrape interval: older steps say nothing of now. An engine that has made none since then has no gauges of
+recent steps: a mean of nothing is no number, and the last one would be averaged and alerted on as if it were new."""
 
 
 class EngineCollector(Collector):
     """Reads the runtime on every scrape."""
 
-    def __init__(self, runtime: EngineRuntime, controller: DocumentController) -> None:
+    def __init__(
+        self, runtime: EngineRuntime, controller: DocumentController, now: Callable[[], float], recent_seconds: float
+    ) -> None:
         self._runtime = runtime
         self._controller = controller
+        self._now = now
+        self._recent_seconds = recent_seconds
 
     def collect(self) -> Iterator[Metric]:
         """All series of this engine."""
         yield from self._info()
         yield from self._totals()
-        yield from self._recent()
+        records = recent_records(self._runtime.ring.last(RECENT_STEPS), self._now() - self._recent_seconds)
+        yield from self._recent(records)
         yield from self._estimates()
+        yield from self._predictions(records)
 
     def _info(self) -> Iterator[Metric]:
         facts, reason = self._runtime.facts, self._runtime.unsupported()
@@ -87,8 +94,7 @@ class EngineCollector(Collector):
             totals.accepted_per_position,
         )
 
-    def _recent(self) -> Iterator[Metric]:
-        records = recent_records(self._runtime.ring.last(RECENT_STEPS))
+    def _recent(self, records: list[StepRecord]) -> Iterator[Metric]:
         newest = self._runtime.ring.newest()
         if newest is not None:
             yield GaugeMetricFamily(
@@ -97,9 +103,15 @@ class EngineCollector(Collector):
         goodput = goodput_tokens_per_second(records)
         if goodput is not None:
             yield GaugeMetricFamily(
-                f"{PREFIX}goodput_tokens_per_second", "Tokens generated per second of recent steps.", value=goodput
+                f"{PREFIX}goodput_tokens_per_second",
+                "Tokens generated per second of recent steps; none where there are none.",
+                value=goodput,
             )
-        seconds = GaugeMetricFamily(f"{PREFIX}step_seconds", "Mean time of recent steps with one K.", labels=["kind"])
+        seconds = GaugeMetricFamily(
+            f"{PREFIX}step_seconds",
+            "Mean time of recent steps with one K; none where there are none.",
+            labels=["kind"],
+        )
         measured, predicted = self._step_seconds(records)
         if measured is not None:
             seconds.add_metric(["measured"], measured)
@@ -144,17 +156,18 @@ class EngineCollector(Collector):
             yield GaugeMetricFamily(
                 f"{PREFIX}latency_bias", "Measured over predicted step time, smoothed, within 0.5 to 2.", value=bias
             )
-        decision = loop.decision()
-        if decision is not None and self._runtime.unsupported() is None:
+
+    def _predictions(self, records: list[StepRecord]) -> Iterator[Metric]:
+        """Of the last decision, where it is one of the recent steps'."""
+        loop = self._runtime.loop
+        decision = loop.decision() if loop is not None else None
+        if decision is not None and records and self._runtime.unsupported() is None:
             yield from _predictions(decision)
 
 
-def recent_records(records: list[StepRecord]) -> list[StepRecord]:
-    """Those of the last RECENT_SECONDS before the newest."""
-    if not records:
-        return []
-    oldest = records[-1].ended_seconds - RECENT_SECONDS
-    return [record for record in records if record.ended_seconds >= oldest]
+def recent_records(records: list[StepRecord], since: float) -> list[StepRecord]:
+    """Those that ended at ``since``, in their own seconds, or later."""
+    return [record for record in records if record.ended_seconds >= since]
 
 
 def goodput_tokens_per_second(records: list[StepRecord]) -> float | None:
@@ -165,10 +178,16 @@ def goodput_tokens_per_second(records: list[StepRecord]) -> float | None:
     return sum(record.generated_tokens for record in records[1:]) / seconds if seconds > 0 else None
 
 
-def metrics_registry(runtime: EngineRuntime, controller: DocumentController) -> CollectorRegistry:
-    """A registry of our own: vLLM's is not touched."""
+def metrics_registry(
+    runtime: EngineRuntime,
+    controller: DocumentController,
+    *,
+    now: Callable[[], float] = time.monotonic,
+    recent_seconds: float = RECENT_SECONDS,
+) -> CollectorRegistry:
+    """A registry of our own: vLLM's is not touched. ``now``: the clock by which its steps end."""
     registry = CollectorRegistry()
-    registry.register(EngineCollector(runtime, controller))
+    registry.register(EngineCollector(runtime, controller, now, recent_seconds))
     return registry
 
 

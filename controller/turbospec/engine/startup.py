@@ -10,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from turbospec.control.capture import size_that_captures
 from turbospec.engine.control_server import ControlApi, ControlServer
 from turbospec.engine.controller import DocumentController
 from turbospec.engine.documents import DocumentStore
@@ -216,11 +217,10 @@ def _announce_eager(limits: EngineLimits) -> None:
     spare, so nobody else sets it."""
     eager = eager_above(limits.allowed_draft_tokens, limits.graph_sizes, limits.max_num_seqs)
     if eager:
-        wanted = min(limits.max_num_batched_tokens, limits.max_num_seqs * (max(eager) + 1))
         logger.info(
-            'the largest CUDA graph holds %d tokens, so steps run eagerly at %s; "max_cudagraph_capture_size": %d in '
-            "--compilation-config captures more, for memory and time at start-up",
+            "the largest CUDA graph holds %d tokens, so steps run eagerly at %s; "
+            "--max-cudagraph-capture-size=%d captures more, for memory and time at start-up",
             max(limits.graph_sizes),
             ", ".join(f"K = {k} above {batch} requests" for k, batch in sorted(eager.items(), reverse=True)),
-            wanted,
+            size_that_captures(limits.max_num_seqs, max(eager), limits.max_num_batched_tokens),
         )

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from turbospec.control.objective import Objective
-from turbospec.fleet import drift
+from turbospec.fleet import advised, drift
+from turbospec.fleet.advised import AdviceView
 from turbospec.fleet.drift import DriftStanding
 from turbospec.fleet.effects import ConditionValue, StoppedTemplate
 from turbospec.fleet.matching import Overlap
@@ -61,12 +62,13 @@ class PolicyFindings:
     stopped: tuple[StoppedTemplate, ...] = ()
     targets: tuple[ScaleTarget, ...] = ()
     drift: tuple[DriftStanding, ...] = ()
+    advice: AdviceView | None = None
 
 
 def conditions(findings: PolicyFindings) -> tuple[ConditionValue, ...]:
     """Profiled, Injected, Controlled, Ready; ObjectiveAttainable where there is an objective, ProfileAccurate where
-    engines could compare, ScalingCompatible where somebody is seen to scale; Exclusive and Permitted only where they
-    are False."""
+    engines could compare, ScalingCompatible where somebody is seen to scale, Advised where there is advice; Exclusive
+    and Permitted only where they are False."""
     controlled = _controlled(findings)
     found = [_profiled(findings, controlled), _injected(findings, controlled), controlled]
     if not findings.policy.objective.empty:
@@ -77,6 +79,8 @@ def conditions(findings: PolicyFindings) -> tuple[ConditionValue, ...]:
     scaling = scaling_compatible(findings.targets)
     if scaling is not None:
         found.append(scaling)
+    if findings.advice is not None:
+        found.append(advised.advised(findings.advice))
     if findings.overlaps:
         found.append(ConditionValue("Exclusive", "False", "ConflictingPolicy", _conflict(findings.overlaps)))
     if findings.denied:

@@ -162,6 +162,7 @@ class SetPolicyStatus:
     draft_tokens: str | None
     engines: tuple[EngineSummary, ...]
     stopped: tuple[StoppedTemplate, ...] = ()
+    advice: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ _NORMAL_REASONS = frozenset(
         "Advising",
         "AutoscalerUnrecognised",
         "EngineStarting",
+        "GainUnknown",
         "JobsForbidden",
         "MetricNotRecognised",
         "NotJudged",

@@ -12,7 +12,7 @@ from turbospec.fleet.load import LoadSituation, observe_load
 from turbospec.fleet.load_memory import LoadKey, LoadMemory
 from turbospec.fleet.memory import EngineMemory, FleetMemory, PolicyMemory, PoolMemory
 from turbospec.fleet.pooling import Pools
-from turbospec.fleet.snapshot import PodView, PolicyView
+from turbospec.fleet.snapshot import Mode, PodView, PolicyView
 from turbospec.fleet.standing import EngineStanding, obstacle
 from turbospec.fleet.survey import Survey
 
@@ -76,6 +76,8 @@ def _findings(policy: PolicyView, fleet: Survey, engines: Sequence[EngineStandin
     keys = sorted(key for uid, key in fleet.standings if uid == policy.uid)
     elsewhere = {other.namespace for other in fleet.policies} - {policy.namespace}
     targets = dict.fromkeys((policy.namespace, fleet.target_of[pod.uid]) for pod in fleet.governed(policy))
+    where = (policy.namespace, policy.name)
+    advice = (each for each in fleet.snapshot.advice if (each.namespace, each.policy) == where)
     denied = [entry for entry in fleet.snapshot.denied if not any(f" in {name}:" in entry for name in elsewhere)]
     return PolicyFindings(
         policy=policy,
@@ -85,6 +87,7 @@ def _findings(policy: PolicyView, fleet: Survey, engines: Sequence[EngineStandin
         denied=tuple(sorted(denied)),
         targets=tuple(fleet.targets[place] for place in targets),
         drift=fleet.agreement.of(policy.uid),
+        advice=next(advice, None) if policy.mode is Mode.ADVISE else None,
     )
 
 

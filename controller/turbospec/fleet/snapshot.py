@@ -7,6 +7,7 @@ from turbospec.control.latency import LatencyModel
 from turbospec.control.objective import Objective
 from turbospec.control.region_fit import RegionFit
 from turbospec.control.served_cells import ServedCell
+from turbospec.fleet.advised import AdviceView
 from turbospec.fleet.autoscalers import AutoscalerView
 from turbospec.fleet.demand import RequestCounts
 from turbospec.fleet.effects import ConditionValue, DecisionReport, StoppedTemplate, TableRange
@@ -101,6 +102,7 @@ class EngineReport:
     is K by batch as now decided. ``requests`` is None where the engine does not count them.
     ``tokens_per_second`` is what it delivered lately; None until it has been watched for some seconds.
     ``regions``: measured over predicted step times under the latency model in force, by octave of batches.
+    ``steps`` and ``generated_tokens`` count since the engine's start.
     """
 
     engine_id: str
@@ -132,6 +134,8 @@ class EngineReport:
     kv_cache_tokens: int = 0
     graph_sizes: tuple[int, ...] = ()
     tokens_per_second: float | None = None
+    steps: int = 0
+    generated_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,3 +258,5 @@ class FleetSnapshot:
     """Permissions the operator lacks, each as ``verb resource in namespace: consequence``."""
     obstacles: tuple[JobObstacle, ...] = ()
     autoscalers: tuple[AutoscalerView, ...] = ()
+    advice: tuple[AdviceView, ...] = ()
+    """For policies of mode Advise, as far as it has been worked out."""

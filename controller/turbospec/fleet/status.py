@@ -35,6 +35,7 @@ def policy_status(findings: PolicyFindings) -> SetPolicyStatus:
         draft_tokens=_draft_tokens_summary(engines),
         engines=tuple(_row(standing) for standing in sorted(shown, key=lambda standing: standing.pod.name)),
         stopped=findings.stopped,
+        advice=None if findings.advice is None else findings.advice.summary,
     )
 
 

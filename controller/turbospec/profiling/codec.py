@@ -1,7 +1,7 @@
 """A profile as one short line of ASCII, for the termination message of the profiling container.
 
-The kubelet keeps at most 4,096 bytes of it (fewer in pods of more than three containers) and cuts the rest off
-without a word, so a message carries its own length and checksum:
+The kubelet keeps at most 4,096 bytes of it (``message_limit``: fewer in pods of more than three containers) and cuts
+the rest off without a word, so a message carries its own length and checksum:
 
     turbospec-profile/1 <CRC-32 of the payload, 8 hexadecimal digits> <length of the payload> <payload>
 
@@ -23,6 +23,9 @@ from turbospec.wire.plain_engine import PlainCell
 from turbospec.wire.profile_result import MAX_COVERAGE, ProfileResult
 
 TERMINATION_MESSAGE_BYTES = 4096
+"""What the kubelet reads of a container's message (``MaxContainerTerminationMessageLength``)."""
+POD_MESSAGE_BYTES = 12_288
+"""What it keeps of all containers of a pod together (``MaxPodTerminationMessageLogLength``)."""
 FAILURE_PREFIX = "turbospec-profile-error:"
 MAGIC = "turbospec-profile/"
 VERSION = 1
@@ -46,6 +49,12 @@ class CodecError(ValueError):
 
 class ReportedFailureError(CodecError):
     """The text is the profiling run's own report of why it failed; the message is that reason."""
+
+
+def message_limit(containers: int) -> int:
+    """The bytes that the kubelet keeps of a container's message in a pod of so many containers, init containers
+    included, whether or not the others leave any (``normalizeStatus`` of its status manager)."""
+    return min(TERMINATION_MESSAGE_BYTES, POD_MESSAGE_BYTES // max(1, containers))
 
 
 def encode(result: ProfileResult, limit: int = TERMINATION_MESSAGE_BYTES) -> str:

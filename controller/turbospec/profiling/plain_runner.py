@@ -26,7 +26,7 @@ from turbospec.profiling.plain import PlainControl, PlainSweep
 from turbospec.profiling.progress import log_to_stdout
 from turbospec.profiling.prompts import grow_corpus
 from turbospec.profiling.settings import ProfilingError, Settings, read_settings
-from turbospec.profiling.termination import TerminationLog
+from turbospec.profiling.termination import termination_log
 from turbospec.wire.latency import LatencyDocument, to_model
 from turbospec.wire.plain_engine import PlainEngine
 from turbospec.wire.profile_result import ProfileResult
@@ -72,7 +72,7 @@ def main() -> int:
     try:
         die_with_parent(os.environ)
         settings = read_settings(os.environ)
-        log = TerminationLog(settings.termination_log)
+        log = termination_log(os.environ)
         first = log.read()
         plain = measure(settings, first, float(os.environ[variables.PLAIN]))
         log.succeed(first.model_copy(update={"plain": plain}))

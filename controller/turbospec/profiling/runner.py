@@ -23,9 +23,9 @@ from turbospec.profiling.measure import FULL_WIDTH, Meter
 from turbospec.profiling.progress import log_to_stdout
 from turbospec.profiling.prompts import grow_corpus
 from turbospec.profiling.second_start import has_time
-from turbospec.profiling.settings import ProfilingError, Settings, read_settings, termination_log
+from turbospec.profiling.settings import ProfilingError, Settings, read_settings
 from turbospec.profiling.sweep import Sweep
-from turbospec.profiling.termination import TerminationLog
+from turbospec.profiling.termination import TerminationLog, termination_log
 from turbospec.profiling.variables import AGAIN
 from turbospec.wire.latency import from_model
 from turbospec.wire.profile_result import MAX_COVERAGE, ProfileResult
@@ -80,7 +80,7 @@ def main() -> int:
     """Exit status of the run: with a profile in the termination log ``AGAIN`` where there is time for a second start,
     else 0; 1 with a reason in it."""
     log_to_stdout()
-    log = TerminationLog(termination_log(os.environ))
+    log = termination_log(os.environ)
     try:
         die_with_parent(os.environ)
         settings = read_settings(os.environ)

@@ -19,8 +19,7 @@ from typing import NoReturn
 from turbospec.profiling import variables
 from turbospec.profiling.processes import end_descendants
 from turbospec.profiling.progress import log_to_stdout
-from turbospec.profiling.settings import termination_log
-from turbospec.profiling.termination import TerminationLog
+from turbospec.profiling.termination import termination_log
 from turbospec.wire.profile_result import ProfileResult
 
 LEAST_SECONDS = 20.0
@@ -62,7 +61,7 @@ def main() -> int:
 
 def _seconds_left(environ: Mapping[str, str]) -> float:
     """Of the time that the first run has left. ValueError (CodecError) where its result cannot be read any more."""
-    result = TerminationLog(termination_log(environ)).read()
+    result = termination_log(environ).read()
     return float(environ.get(variables.PLAIN_SECONDS) or variables.DEFAULT_PLAIN_SECONDS) - result.duration_seconds
 
 

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from turbospec.profiling import variables
 
@@ -27,7 +26,6 @@ class Settings:
     sweep_seconds: float
     plain_seconds: float
     draft_tokens: tuple[int, ...]
-    termination_log: Path
     began: float | None
 
 
@@ -45,14 +43,8 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         sweep_seconds=_number(environ, variables.SECONDS, 240, 1, 86400),
         plain_seconds=_number(environ, variables.PLAIN_SECONDS, variables.DEFAULT_PLAIN_SECONDS, 0, 86400),
         draft_tokens=_draft_tokens(environ.get(variables.DRAFT_TOKENS, "")),
-        termination_log=termination_log(environ),
         began=_number(environ, variables.BEGAN, 0, -math.inf, math.inf) or None,
     )
-
-
-def termination_log(environ: Mapping[str, str]) -> Path:
-    """Where the message of the ended container is written."""
-    return Path(environ.get(variables.TERMINATION_LOG) or "/dev/termination-log")
 
 
 def _draft_tokens(text: str) -> tuple[int, ...]:

@@ -14,6 +14,8 @@ TERMINATION_LOG = "TURBOSPEC_TERMINATION_LOG"
 # What the operator and the launcher tell the runner.
 DRAFT_TOKENS = "TURBOSPEC_PROFILE_DRAFT_TOKENS"
 PORT = "TURBOSPEC_PROFILE_PORT"
+CONTAINERS = "TURBOSPEC_PROFILE_CONTAINERS"
+"""How many containers the pod has, with those that others may have added to it: they share its termination messages."""
 TOKEN = "TURBOSPEC_TOKEN"  # noqa: S105 - the name of the variable
 PARENT = "TURBOSPEC_PROFILE_PARENT"
 API_KEY = "TURBOSPEC_PROFILE_API_KEY"

@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 from turbospec.control.step import StepComposition, StepRecord
 from turbospec.engine.control_requests import ControlApi, ControlRequests
 from turbospec.engine.controller import DocumentController
-from turbospec.engine.metrics import metrics_registry, metrics_text
+from turbospec.engine.metrics import RECENT_SECONDS, metrics_registry, metrics_text
 from turbospec.engine.records import StepRing
 from turbospec.engine.runtime import EngineFacts, EngineRuntime
 from turbospec.engine.state import engine_state, served_cells
@@ -123,7 +123,9 @@ class StandInEngine:
         return answer
 
     def _api(self) -> ControlApi:
-        registry = metrics_registry(self.runtime, self.controller)
+        registry = metrics_registry(
+            self.runtime, self.controller, now=self.pace.now, recent_seconds=RECENT_SECONDS * self.options.speed
+        )
         return ControlApi(
             state=lambda: engine_state(self.runtime, self.controller),
             put=self.put,

@@ -85,6 +85,7 @@ POLICY = CustomResource(
             "K", "string", ".status.draftTokens", "Draft tokens per step over the engines: a value or a range."
         ),
         PrinterColumn("READY", "string", f"{_READY}.status", "Whether the policy does its work."),
+        PrinterColumn("ADVICE", "string", ".status.advice", "Mode Advise: what TurboSpec would have gained."),
         _AGE,
         PrinterColumn("REASON", "string", f"{_READY}.reason", "Why it is or is not ready.", priority=1),
         PrinterColumn("MESSAGE", "string", f"{_READY}.message", "What to do.", priority=1),

@@ -161,8 +161,8 @@ class SpeculationPolicySpec(WireModel):
     mode: Annotated[
         Literal["Enforce", "Advise", "Paused"],
         Field(
-            description="Enforce: push control documents. Advise: decide and report, push nothing. "
-            "Paused: engines keep what they have.",
+            description="Enforce: push control documents. Advise: push nothing, and say in status.advice what "
+            "TurboSpec would have gained. Paused: engines keep what they have.",
         ),
     ] = "Enforce"
     engine: EngineSpec = EngineSpec()
@@ -259,7 +259,7 @@ class SpeculationPolicyStatus(LenientModel):
             max_length=16,
             default_factory=list,
             description="Profiled, Injected, Controlled, Ready and, where there is an objective, ObjectiveAttainable, "
-            "where engines could compare, ProfileAccurate, each with a reason and what to do.",
+            "where engines could compare, ProfileAccurate, in mode Advise Advised, each with a reason and what to do.",
             json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
         ),
     ]
@@ -276,6 +276,14 @@ class SpeculationPolicyStatus(LenientModel):
     engines: Annotated[
         list[EngineStatus], Field(default_factory=list, max_length=64, description="The first 64 engines.")
     ]
+    advice: Annotated[
+        str | None,
+        Field(
+            max_length=256,
+            description="Mode Advise: what TurboSpec would have gained over up to a week, tokens per second of running "
+            "requests, as an interval like +7% to +20%, or unknown: needs and what it takes to know.",
+        ),
+    ] = None
     injection_stopped: Annotated[
         list[InjectionStop],
         Field(

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import click
 
+from turbospec.advise import queries
 from turbospec.advise.advice import Profiled, advise_group
+from turbospec.advise.queries import Span
 from turbospec.advise.series import Group
-from turbospec.cli.advise import queries
-from turbospec.cli.advise.prometheus import Prometheus, Span
+from turbospec.cli.advise.prometheus import Prometheus
 from turbospec.cli.advise.text import document, text
 from turbospec.cli.errors import CommandError
 from turbospec.cli.fleet.output import show

@@ -4,43 +4,16 @@ import ast
 import contextlib
 import datetime as dt
 import json
-import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
+from turbospec.advise.queries import Series, Span, collected
 from turbospec.cli.errors import CommandError
 
 REQUEST_SECONDS = 60
-CHUNK_POINTS = 500
-"""Points of each series that one query asks for: Prometheus refuses more than 11,000, and answers grow large."""
 LESS = "ask for less with --since, --selector or a larger --step"
 STATUS = re.compile(r"HTTP Status Code (\d+) \((.*)\)$", re.DOTALL)
-
-Labels = Mapping[str, str]
-Series = tuple[Labels, dict[float, float]]
-"""Labels, and values by time."""
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """From ``start`` to ``end`` in steps, all in whole seconds; ``end`` is a multiple of the step."""
-
-    start: int
-    end: int
-    step: int
-
-    @classmethod
-    def until(cls, now: float, since: int, step: int) -> Self:
-        """The last whole steps before ``now``. The value at a time is of the step that ends there."""
-        end = int(now) // step * step
-        return cls(end - max(since // step, 1) * step + step, end, step)
-
-    def chunks(self) -> Iterator["Span"]:
-        """The same in pieces of at most ``CHUNK_POINTS``."""
-        for start in range(self.start, self.end + 1, CHUNK_POINTS * self.step):
-            yield Span(start, min(self.end, start + (CHUNK_POINTS - 1) * self.step), self.step)
 
 
 class Prometheus:
@@ -61,15 +34,13 @@ class Prometheus:
 
         Raises CommandError where Prometheus cannot be reached, refuses, or takes too long.
         """
-        found: dict[tuple[tuple[str, str], ...], Series] = {}
-        for chunk in span.chunks():
-            for each in self._ask(query, chunk):
-                labels: dict[str, str] = each["metric"]
-                _, values = found.setdefault(tuple(sorted(labels.items())), (labels, {}))
-                numbers = ((float(at), float(value)) for at, value in each["values"])
-                values.update((at, value) for at, value in numbers if math.isfinite(value))
-            done()
-        return list(found.values())
+
+        def answers() -> Iterator[Sequence[Mapping[str, Any]]]:
+            for chunk in span.chunks():
+                yield self._ask(query, chunk)
+                done()
+
+        return collected(answers())
 
     def _ask(self, query: str, span: Span) -> Sequence[Mapping[str, Any]]:
         import requests

@@ -6,7 +6,7 @@ from typing import Any
 
 from turbospec.advise.advice import Advice, Verdict
 from turbospec.advise.interval import COVERAGE
-from turbospec.cli.advise.prometheus import Span
+from turbospec.advise.queries import Span
 from turbospec.cli.fleet.output import table
 
 HEADER = ("NAMESPACE", "MODEL", "ENGINES", "BUSY", "BATCH", "K", "ACCEPTANCE", "TURBOSPEC K", "GAIN", "VERDICT")

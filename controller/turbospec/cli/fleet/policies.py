@@ -50,6 +50,8 @@ def summary(policy: Raw) -> dict[str, Any]:
         "ready": ready.get("status"),
         "reason": ready.get("reason"),
         "message": ready.get("message"),
+        "advice": status.get("advice"),
+        "adviceMessage": condition(policy, "Advised").get("message"),
         "engines": [{field: engine.get(field) for field in ENGINE_FIELDS} for engine in engines(policy)],
     }
 

@@ -36,6 +36,8 @@ def _text(found: Sequence[dict[str, Any]], where: str | None, *, with_engines: b
         parts.append(table(ENGINE_COLUMNS, [_engine_row(each) for each in found[0]["engines"]]))
     unwell = [each for each in found if each["ready"] != "True" and each["message"]]
     parts += [f"{each['namespace']}/{each['name']}: {each['message']}" for each in unwell]
+    advised = [each for each in found if each["adviceMessage"]]
+    parts += [f"{each['namespace']}/{each['name']}: advice: {each['adviceMessage']}" for each in advised]
     return "\n\n".join(parts)
 
 

@@ -80,6 +80,7 @@ def _step_times(axis: Axes, profile: Profile, batches: list[int], ks: list[int],
         }
         times = [1e3 * cell.seconds for cell in nearest.values()]
         axis.plot(list(nearest), times, "o", color=f"C{number}", markersize=3.5)
+    _plain_times(axis, profile, context)
     axis.set_xscale("log", base=2)
     axis.set_xticks(batches, [str(batch) for batch in batches])
     axis.set_ylim(bottom=0)
@@ -88,6 +89,18 @@ def _step_times(axis: Axes, profile: Profile, batches: list[int], ks: list[int],
     axis.set_title(f"step time, context {context} (dots: measured nearest to it)", fontsize="small")
     axis.grid(visible=True, alpha=0.3)
     axis.legend(fontsize="small")
+
+
+def _plain_times(axis: Axes, profile: Profile, context: int) -> None:
+    """Crosses for the engine without speculation, where it was measured: below K = 0 by what the drafter costs."""
+    cells = profile.spec.plain.cells if profile.spec.plain is not None else []
+    nearest = {
+        batch: min((cell for cell in cells if cell.batch == batch), key=lambda cell: abs(cell.context_tokens - context))
+        for batch in sorted({cell.batch for cell in cells})
+    }
+    if nearest:
+        times = [1e-3 * cell.microseconds for cell in nearest.values()]
+        axis.plot(list(nearest), times, "x", color="black", markersize=5, label="without drafter")
 
 
 def _frame(column: int, row: int) -> Rectangle:

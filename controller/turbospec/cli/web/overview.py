@@ -6,7 +6,7 @@ from turbospec.cli.web.engines import PREDICTED, goodput_chart
 from turbospec.cli.web.history import of_all
 from turbospec.cli.web.layout import page
 from turbospec.cli.web.looking import Look
-from turbospec.cli.web.markup import Child, facts, node, slug, table
+from turbospec.cli.web.markup import Child, Element, facts, node, slug, table
 from turbospec.cli.web.profiles import profile_link
 
 HEADER = ("Policy", "Mode", "Pods", "Controlled", "K", "Profile", "Ready", "Why")
@@ -28,6 +28,7 @@ def overview(look: Look) -> str:
         "/",
         facts(_totals(look)),
         table("policies", "Policies, and whether they are ready", HEADER, rows),
+        _advice(look),
         goodput_chart("fleet", of_all(look.moments)),
         node("p", PREDICTED, " Engines of which one of the two is not known are left out of both sums.", class_="note"),
     )
@@ -45,13 +46,22 @@ def _totals(look: Look) -> list[tuple[str, Child]]:
     ]
 
 
+def _advice(look: Look) -> Element | None:
+    """Of policies in mode Advise."""
+    rows = [[_name(look, each), each["adviceMessage"]] for each in look.policies if each["adviceMessage"]]
+    return table("advice", "What TurboSpec would have gained", ("Policy", "Advice"), rows) if rows else None
+
+
+def _name(look: Look, policy: dict[str, Any]) -> str:
+    return f"{policy['namespace']}/{policy['name']}" if look.where is None else str(policy["name"])
+
+
 def _row(look: Look, policy: dict[str, Any]) -> list[Child]:
-    name = f"{policy['namespace']}/{policy['name']}" if look.where is None else policy["name"]
     ready = READY.get(policy["ready"] or "")
     why = ": ".join(each for each in (policy["reason"], policy["message"]) if each) or None
     mark = node("span", ready, class_=f"ready-{ready}") if ready else None
     return [
-        name,
+        _name(look, policy),
         policy["mode"],
         policy["pods"],
         policy["controlled"],

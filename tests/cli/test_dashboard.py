@@ -6,14 +6,12 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import pytest
 
-from tests.cli.fleet_samples import ALL_POLICIES, GOLDEN, POLICIES, cluster, run
+from tests.cli.fleet_samples import ALL_POLICIES, GOLDEN, POLICIES, run
 from tests.cli.recorded_api import RecordedApi
 from turbospec.cli.web import command
 from turbospec.cli.web.looking import Looker
@@ -23,14 +21,10 @@ CLUSTER_PROFILES = ALL_POLICIES.replace("speculationpolicies", "clusterspeculati
 
 
 @pytest.fixture
-def fleet_api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RecordedApi]:
+def fleet_api(fleet_api: RecordedApi) -> RecordedApi:
     """A cluster with policies and without profiles, which KUBECONFIG names."""
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):
-        monkeypatch.delenv(name, raising=False)
-    with cluster(tmp_path) as server:
-        server.answers |= {PROFILES: {"items": []}, CLUSTER_PROFILES: {"items": []}}
-        monkeypatch.setenv("KUBECONFIG", str(server.kubeconfig))
-        yield server
+    fleet_api.answers |= {PROFILES: {"items": []}, CLUSTER_PROFILES: {"items": []}}
+    return fleet_api
 
 
 @pytest.mark.usefixtures("fleet_api")

@@ -1,14 +1,17 @@
-"""The series of stock vLLM that advice is made from, and how they become windows.
+"""The series of stock vLLM that advice is made from, the range queries for them, and how they become windows.
 
 Names are those of vLLM 0.11 to 0.33 (v1/metrics/loggers.py, v1/spec_decode/metrics.py).
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, Self
 
 from turbospec.advise.series import EngineSeries, Group, Window
-from turbospec.cli.advise.prometheus import Series, Span
 
+CHUNK_POINTS = 500
+"""Points of each series that one query asks for: Prometheus refuses more than 11,000, and answers grow large."""
 LABELS = ("namespace", "pod", "instance", "model_name", "engine")
 GENERATION = "vllm:generation_tokens_total"
 PER_POSITION = "vllm:spec_decode_num_accepted_tokens_per_pos_total"
@@ -30,11 +33,49 @@ REQUIRED = {
 """Counters by the field of ``Window`` that they become; every vLLM exports them."""
 OPTIONAL = (CACHED, DRAFTS, DRAFT_TOKENS, PER_POSITION)
 
+Labels = Mapping[str, str]
+Series = tuple[Labels, dict[float, float]]
+"""Labels, and values by time."""
 Values = Mapping[float, float]
 Engine = tuple[str, str, str]
 """Namespace, model, name."""
 Found = dict[Engine, dict[str, dict[float, float]]]
 """Values by time, by what was asked: the name of a metric, with its position where it has one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """From ``start`` to ``end`` in steps, all in whole seconds; ``end`` is a multiple of the step."""
+
+    start: int
+    end: int
+    step: int
+
+    @classmethod
+    def until(cls, now: float, since: int, step: int) -> Self:
+        """The last whole steps before ``now``. The value at a time is of the step that ends there."""
+        end = int(now) // step * step
+        return cls(end - max(since // step, 1) * step + step, end, step)
+
+    def chunks(self) -> Iterator["Span"]:
+        """The same in pieces of at most ``CHUNK_POINTS``."""
+        for start in range(self.start, self.end + 1, CHUNK_POINTS * self.step):
+            yield Span(start, min(self.end, start + (CHUNK_POINTS - 1) * self.step), self.step)
+
+
+def collected(answers: Iterable[Sequence[Mapping[str, Any]]]) -> list[Series]:
+    """The series of several answers of Prometheus, each of another piece of a span; NaN and infinities are left out.
+
+    Raises KeyError, TypeError or ValueError where an answer is not Prometheus's.
+    """
+    found: dict[tuple[tuple[str, str], ...], Series] = {}
+    for answer in answers:
+        for each in answer:
+            labels: dict[str, str] = each["metric"]
+            _, values = found.setdefault(tuple(sorted(labels.items())), (labels, {}))
+            numbers = ((float(at), float(value)) for at, value in each["values"])
+            values.update((at, value) for at, value in numbers if math.isfinite(value))
+    return list(found.values())
 
 
 class Source(Protocol):
