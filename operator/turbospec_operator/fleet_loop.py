@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from turbospec.fleet.decide import decide
 from turbospec.fleet.effects import CreateProfilingJob, Effect, PushControl
@@ -16,6 +16,8 @@ from turbospec_operator.cluster import ApiError, Cluster
 from turbospec_operator.identity import IdentityError, load_master_key
 from turbospec_operator.metrics import Metrics
 from turbospec_operator.observe import Observer
+from turbospec_operator.prometheus_demand import PrometheusDemand
+from turbospec_operator.prometheus_history import PrometheusHistory
 from turbospec_operator.prometheus_load import PrometheusLoad
 
 log = logging.getLogger(__name__)
@@ -64,6 +66,8 @@ class FleetLoop:
         interval_seconds: float,
         prometheus: PrometheusLoad | None = None,
         advisor: Advisor | None = None,
+        demand: PrometheusDemand | None = None,
+        history: PrometheusHistory | None = None,
     ) -> None:
         self._cluster = cluster
         self._observer = observer
@@ -73,7 +77,11 @@ class FleetLoop:
         self._interval = interval_seconds
         self._prometheus = prometheus
         self._advisor = advisor or Advisor(None)
+        self._demand = demand or PrometheusDemand(None)
         self._reading: asyncio.Task[None] | None = None
+        self._asking: asyncio.Task[None] | None = None
+        self._history = history or PrometheusHistory(None)
+        self._recalling: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
         self._epoch = epoch
         self._master_key: bytes | None = None
@@ -147,9 +155,10 @@ class FleetLoop:
             refusals=self._refusals,
             obstacles=[obstacle for obstacle, _ in self._obstacles.values()],
         )
-        self._metrics.observed(observation.snapshot)
-        self._advisor.look(observation.snapshot)
-        snapshot = self._advisor.advised(observation.snapshot, observation.statuses)
+        observed = replace(observation.snapshot, queried=self._demand.answers(), history=self._history.last())
+        self._metrics.observed(observed)
+        self._advisor.look(observed)
+        snapshot = self._advisor.advised(observed, observation.statuses)
         effects, self._memory = decide(snapshot, self._memory)
         self._metrics.loads(self._memory.loads)
         self._metrics.scale_events(self._memory.scale_events)
@@ -157,15 +166,23 @@ class FleetLoop:
         outcomes = await self._applier.apply(effects, observation)
         unreached = (effect for effect, outcome in zip(effects, outcomes, strict=True) if outcome.unreached)
         self._memory = forget(self._memory, unreached)
-        self._refusals = _refusals(self._refusals, effects, outcomes, observation.snapshot)
+        self._refusals = _refusals(self._refusals, effects, outcomes, snapshot)
         self._note_denied(effects, outcomes)
         self._note_obstacles(effects, outcomes)
         if observation.token_refused or any(outcome.refused_token for outcome in outcomes):
             # The Secret may have been made anew: read it again before the next round.
             self._master_key = None
-        if self._prometheus is not None and self._prometheus.due() and (self._reading is None or self._reading.done()):
-            # Beside the loop: a slow Prometheus must not slow down control.
-            self._reading = asyncio.create_task(self._prometheus.read(observation.snapshot))
+        self._ask_prometheus(snapshot)
+
+    def _ask_prometheus(self, snapshot: FleetSnapshot) -> None:
+        """Beside the loop: a slow Prometheus must not slow down control. Nothing is asked twice at once."""
+        if self._demand.due() and _ended(self._asking):
+            self._asking = asyncio.create_task(self._demand.read(snapshot.policies))
+        wanted = any(policy.horizon_seconds is not None for policy in snapshot.policies)
+        if wanted and self._history.due() and _ended(self._recalling):
+            self._recalling = asyncio.create_task(self._history.read())
+        if self._prometheus is not None and self._prometheus.due() and _ended(self._reading):
+            self._reading = asyncio.create_task(self._prometheus.read(snapshot))
 
     def _note_denied(self, effects: Sequence[Effect], outcomes: Sequence[Outcome]) -> None:
         """Missing permissions by kind of effect and namespace, until such an effect succeeds or a while has passed."""
@@ -195,6 +212,10 @@ class FleetLoop:
             for name, (obstacle, noted) in self._obstacles.items()
             if now - noted < (FORBIDDEN_SECONDS if obstacle.forbidden else OBSTACLE_SECONDS)
         }
+
+
+def _ended(task: asyncio.Task[None] | None) -> bool:
+    return task is None or task.done()
 
 
 def _refusals(

@@ -19,6 +19,8 @@ from turbospec_operator.handlers import Watcher
 from turbospec_operator.metrics import Metrics
 from turbospec_operator.observe import Observer
 from turbospec_operator.profiling_jobs import Installation
+from turbospec_operator.prometheus_demand import PrometheusDemand
+from turbospec_operator.prometheus_history import PrometheusHistory
 from turbospec_operator.prometheus_load import PrometheusLoad
 from turbospec_operator.settings import Settings
 
@@ -98,6 +100,8 @@ async def _govern(
         interval_seconds=settings.interval_seconds,
         prometheus=_prometheus(settings, metrics),
         advisor=advisor,
+        demand=PrometheusDemand.at(settings.prometheus_url),
+        history=PrometheusHistory.at(settings.prometheus_url),
     )
     watcher = Watcher(lambda: running.call_soon_threadsafe(loop.wake), settings.watch_namespace)
     watcher.start()

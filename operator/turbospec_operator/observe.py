@@ -26,6 +26,7 @@ from turbospec_operator.cluster import (
 )
 from turbospec_operator.endpoints import endpoint_of, why_no_endpoint
 from turbospec_operator.engines import EngineClient, EngineEndpoint, EngineError
+from turbospec_operator.foreign_autoscalers import ForeignReader
 from turbospec_operator.job_views import Measured
 from turbospec_operator.served_cells import ServedCellsReader
 from turbospec_operator.token_rates import TokenRates
@@ -91,6 +92,7 @@ class Observer:
         self._namespace = watch_namespace
         self._engine_port = engine_port
         self._autoscalers = AutoscalerReader(cluster, watch_namespace)
+        self._foreign = ForeignReader(cluster, watch_namespace)
         self._policies = _Cached()
         self._profiles = _Cached()
         self._nodes: dict[str, Raw] = {}
@@ -129,8 +131,10 @@ class Observer:
         policy_views = tuple(views.policy_view(each) for each in policies)
         specs = {_key(raw): spec for raw in policies if not isinstance(spec := views.policy_spec(raw), str)}
         raw_jobs, job_pods = await self._jobs(collected)
-        autoscalers, unseen = await self._autoscalers.read({policy.namespace for policy in policy_views})
-        collected.denied.extend(unseen)
+        governed = {policy.namespace for policy in policy_views}
+        autoscalers, unseen = await self._autoscalers.read(governed)
+        foreign, unlisted = await self._foreign.read(governed)
+        collected.denied.extend((*unseen, *unlisted))
         raw_pods = await self._pods(policy_views, collected)
         nodes = await self._nodes_of([*raw_pods, *(job_pods or ())])
         jobs, results = _job_views(raw_jobs, job_pods, nodes)
@@ -152,6 +156,7 @@ class Observer:
             profiles=profiles,
             jobs=jobs,
             autoscalers=autoscalers,
+            foreign_autoscalers=foreign,
             denied=tuple(dict.fromkeys([*collected.denied, *denied])),
             obstacles=tuple(obstacles),
         )

@@ -48,7 +48,7 @@ class Settings:
     """TURBOSPEC_PROFILING_PRIORITY_CLASS: PriorityClass of profiling pods, which must exist. Default: none."""
 
     prometheus_url: str | None
-    """PROMETHEUS_URL: where to read fleet load from. Default: nowhere."""
+    """PROMETHEUS_URL: where to read fleet load from, and whom to ask for demand and its history. Default: nowhere."""
 
     prometheus_interval_seconds: float
     """TURBOSPEC_PROMETHEUS_INTERVAL_SECONDS: seconds between two reads of the fleet load. Default 15."""

@@ -20,6 +20,7 @@ from turbospec.fleet.snapshot import (
     ProfileView,
     ProfilingCapacity,
 )
+from turbospec.wire.autoscaling import horizon_seconds
 from turbospec.wire.duration import duration_seconds
 from turbospec.wire.latency import LatencyDocument, to_model
 from turbospec.wire.objective import to_objective
@@ -82,6 +83,9 @@ def policy_view(raw: Raw) -> PolicyView:
         profile_source=ProfileSource(spec.profiling.source),
         capacity=ProfilingCapacity(spec.profiling.capacity),
         max_concurrent_nodes=spec.profiling.max_concurrent_nodes,
+        preserve=spec.autoscaling.preserve,
+        demand_query=spec.autoscaling.demand_query,
+        horizon_seconds=None if spec.autoscaling.horizon is None else horizon_seconds(spec.autoscaling.horizon),
         max_age_seconds=None if spec.profiling.max_age is None else duration_seconds(spec.profiling.max_age),
     )
 

@@ -78,6 +78,8 @@ PERMISSIONS = [
     (OPERATOR, TENANT, "get", "*.*/scale", True),
     (OPERATOR, TENANT, "update", "deployments.apps/scale", False),
     (OPERATOR, TENANT, "get", "scaledobjects.keda.sh", True),
+    (OPERATOR, TENANT, "list", "variantautoscalings.llmd.ai", True),
+    (OPERATOR, TENANT, "list", "podautoscalers.autoscaling.internal.knative.dev", True),
     (OPERATOR, TENANT, "create", "configmaps", True),
     (OPERATOR, TENANT, "create", "events.events.k8s.io", True),
     (OPERATOR, TENANT, "list", "horizontalpodautoscalers.autoscaling", True),

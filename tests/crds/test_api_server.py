@@ -103,6 +103,9 @@ GOOD_POLICIES = {
     "one ceiling": policy(objective={"timeToFirstToken": {"milliseconds": 1}, "timePerOutputToken": None}),
     "no ceiling": policy(objective={}),
     "old profiles": policy(profiling={"source": "Job", "maxAge": "30d"}),
+    "autoscaling": policy(autoscaling={"preserve": True, "demandQuery": "sum(rate(gateway_requests_total[1m]))"}),
+    "horizon": policy(autoscaling={"horizon": "90s"}),
+    "no horizon": policy(autoscaling={"horizon": None, "demandQuery": None}),
     "null is absent": policy(speculation={"method": None, "model": None}),
 }
 
@@ -122,6 +125,7 @@ def test_defaults_are_written_out(api: ApiServer) -> None:
         "engine": {"port": 8000, "loop": "Local"},
         "speculation": {"draftTokens": [0, 1, 3, 7]},
         "profiling": {"source": "Job", "capacity": "ExistingNodes", "maxConcurrentNodes": 1},
+        "autoscaling": {"preserve": False},
     }
 
 
@@ -184,6 +188,10 @@ BAD_POLICIES: dict[str, tuple[Object, str]] = {
         "spec.objective.timePerOutputToken.percentile: Invalid value: 101",
     ),
     "percentile as a share": (_ceiling(milliseconds=50, percentile=0.9), "percentile in body must be of type integer"),
+    "a query of nothing": (policy(autoscaling={"demandQuery": " \n"}), "demandQuery is empty: write a PromQL query"),
+    "a horizon of hours": (policy(autoscaling={"horizon": "2h"}), "write 5m for five minutes"),
+    "a horizon too near": (policy(autoscaling={"horizon": "59s"}), "write 5m for five minutes"),
+    "a horizon too far": (policy(autoscaling={"horizon": "61m"}), "write 5m for five minutes"),
     "an age without a unit": (policy(profiling={"maxAge": "30"}), "write 30d for thirty days"),
     "an age of nothing": (policy(profiling={"maxAge": "0d"}), "write 30d for thirty days"),
     "an age as Go writes it": (policy(profiling={"maxAge": "720h0m0s"}), "write 30d for thirty days"),

@@ -10,6 +10,7 @@ from types import ModuleType
 from turbospec import fleet
 from turbospec.fleet.advised import AdviceReason
 from turbospec.fleet.profile_standing import ProfileReason
+from turbospec.fleet.queried import DemandReason
 
 PLACES = {"ConditionValue": 2, "EngineStanding": 2, "DriftStanding": 1, "EmitEvent": 4, "_not_controlled": 0}
 """Which argument of what is made is a reason."""
@@ -21,7 +22,7 @@ def reasons() -> set[str]:
         importlib.import_module(f"{fleet.__name__}.{each.name}") for each in pkgutil.iter_modules(fleet.__path__)
     )
     found = {reason for module in modules for reason in _of(module)}
-    return found | {reason.value for reason in (*ProfileReason, *AdviceReason)}
+    return found | {reason.value for reason in (*ProfileReason, *AdviceReason, *DemandReason)}
 
 
 def _of(module: ModuleType) -> Iterator[str]:

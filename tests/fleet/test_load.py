@@ -212,6 +212,37 @@ def test_a_target_scaled_to_zero_has_no_load_and_is_remembered_for_a_while() -> 
     assert later.loads == {}
 
 
+def test_pods_that_are_back_from_zero_know_how_long_requests_are() -> None:
+    """Rates begin anew, lengths are the same text's: the load is known half a minute after the first pod is Ready."""
+    empty = decide(snapshot(now_seconds=NOW + 62, pods=(), profiles=(profile(),)), observed(60))[1]
+    back = observed(MIN_SECONDS + ROUND, memory=empty, start=600.0, change=restarted)
+    assert near(signal(back), expected(4.0, pods=2))
+    assert load(observed(MIN_SECONDS - ROUND, memory=empty, start=600.0, change=restarted)).unknown is (
+        UnknownLoad.STARTING
+    )
+
+
+@pytest.mark.parametrize("jump", [-86_400.0, -3600.0, -10.0, 3600.0, 86_400.0])
+def test_a_clock_that_is_set_costs_half_a_minute_at_most(jump: float) -> None:
+    """The operator's own, forwards and backwards; what engines count knows no clock."""
+    memory = observed(60)
+    after = observed(2 * MIN_SECONDS, memory=memory, start=60.0 + jump, change=restarted)
+    assert near(signal(after), expected(4.0, pods=2))
+
+
+@pytest.mark.parametrize("skew", [-7200.0, -30.0, 30.0, 7200.0])
+def test_pods_whose_times_are_of_another_clock_count_like_others(skew: float) -> None:
+    """The API server's clock against the operator's: a pod that seems to be Ready only in an hour is Ready."""
+
+    def shifted(view: PodView, _: int) -> PodView:
+        return replace(view, created_seconds=NOW - 1000 + skew, ready_since_seconds=NOW - 800 + skew)
+
+    def unshifted(view: PodView, _: int) -> PodView:
+        return replace(view, created_seconds=NOW - 1000, ready_since_seconds=NOW - 800)
+
+    assert signal(observed(60, change=shifted)) == signal(observed(60, change=unshifted))
+
+
 def test_hardware_of_two_kinds_has_two_signals() -> None:
     """One target on two kinds of GPU: each key is told what its own pods can do."""
     other = "ffffffffffffffff"

@@ -72,6 +72,8 @@ def test_an_autoscalers_status_is_one_word(
 
 def test_no_hpa_is_not_no_autoscaler_and_two_are_none_to_rely_on() -> None:
     assert (event([]).state, event([]).reason) == (UNKNOWN, "NoHorizontalPodAutoscaler")
+    knative = (pod(labels=(("serving.knative.dev/revision", "chat-1"),)),)
+    assert (event([], knative).state, event([], knative).reason) == (UNKNOWN, "AutoscalerUnrecognised")
     both = event([hpa(), hpa("other", desired=5)])
     assert (both.state, both.reason) == (UNKNOWN, "SeveralAutoscalers")
 

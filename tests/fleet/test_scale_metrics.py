@@ -8,7 +8,7 @@ import yaml
 
 from tests.fleet.builders import KEY, NOW, conditions, pod, profile, snapshot
 from tests.fleet.scaling_builders import OURS, hpa, metric
-from turbospec.fleet.autoscalers import ScaleMetric
+from turbospec.fleet.autoscalers import ForeignAutoscaler, ScaleMetric
 from turbospec.fleet.conditions import MAX_MESSAGE
 from turbospec.fleet.decide import FleetMemory, decide
 from turbospec.fleet.effects import ConditionValue
@@ -34,6 +34,12 @@ def condition(**changes: Any) -> ConditionValue | None:
         ("vllm:generation_tokens_total", False),
         ("vllm:avg_generation_throughput_toks_per_s", False),
         ("tokens_per_second", False),
+        ("inference_objective_running_requests", False),
+        ("inference_pool_average_kv_cache_utilization", False),
+        ("wva_desired_replicas", False),
+        ("wva_desired_ratio", False),
+        ("inferno_desired_replicas", False),
+        ("inference_extension_flow_control_queue_size", True),
         ("turbospec_offered_load_ratio", True),
         ("turbospec_expected_load_ratio", True),
         ("turbospec_expected_demand_tokens_per_second", True),
@@ -134,12 +140,49 @@ def test_where_nobody_is_seen_to_scale_nothing_is_said() -> None:
     assert condition() is None
 
 
-def test_a_system_that_is_no_hpa_is_named() -> None:
-    knative = pod(labels=(("app", "chat"), ("serving.knative.dev/revision", "chat-1")))
-    found = condition(pods=(knative,))
+@pytest.mark.parametrize(
+    ("label", "who"),
+    [
+        ("serving.knative.dev/revision", "Knative scales deployment/chat"),
+        ("ray.io/cluster", "Ray Serve scales deployment/chat"),
+        ("nvidia.com/dynamo-graph-deployment-name", "Dynamo's planner scales deployment/chat"),
+    ],
+)
+def test_a_system_that_is_no_hpa_is_named_by_the_labels_of_its_pods(label: str, who: str) -> None:
+    found = condition(pods=(pod(labels=(("app", "chat"), (label, "chat-1"))),))
     assert found is not None
     assert (found.status, found.reason) == ("Unknown", "AutoscalerUnrecognised")
-    assert "Knative scales deployment/chat" in found.message
+    assert found.message.startswith(who)
+
+
+@pytest.mark.parametrize(
+    ("system", "metric_name", "status", "reason"),
+    [
+        ("Knative", "concurrency", "False", "DistortedMetric"),
+        ("Knative", "requests_per_second (rps)", "True", "SpeculationNeutral"),
+        ("Knative", "something", "Unknown", "AutoscalerUnrecognised"),
+        ("WVA", "", "Unknown", "AutoscalerUnrecognised"),
+    ],
+)
+def test_one_with_a_resource_of_its_own_is_judged_by_what_that_says(
+    system: str, metric_name: str, status: str, reason: str
+) -> None:
+    foreign = ForeignAutoscaler("team", "chat-1", system, "deployment/chat", metric_name)
+    found = condition(foreign_autoscalers=(foreign,))
+    assert found is not None
+    assert (found.status, found.reason) == (status, reason)
+    assert f"{system} (chat-1) scales deployment/chat" in found.message
+    assert condition(foreign_autoscalers=(replace(foreign, namespace="other"),)) is None
+
+
+def test_an_hpa_that_follows_what_another_system_recommends_is_judged_by_its_own_metric() -> None:
+    """WVA writes no replicas: an HPA reads its recommendation."""
+    wva = ForeignAutoscaler("team", "chat", "WVA", "deployment/chat")
+    follows = hpa(metrics=(metric(2.0, name="wva_desired_replicas"),))
+    found = condition(foreign_autoscalers=(wva,), autoscalers=(follows,))
+    assert found is not None
+    assert (found.status, found.reason) == ("False", "DistortedMetric")
+    assert "wva_desired_replicas: WVA makes it of KV cache usage" in found.message
 
 
 def test_the_worst_of_several_targets_is_said() -> None:

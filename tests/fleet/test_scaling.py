@@ -76,10 +76,10 @@ def test_pods_without_an_autoscaler_belong_to_their_owner_or_stand_alone() -> No
     [
         ("serving.knative.dev/revision", "Knative"),
         ("ray.io/cluster", "Ray Serve"),
-        ("nvidia.com/dynamo-namespace", "Dynamo"),
+        ("nvidia.com/dynamo-namespace", "Dynamo's planner"),
         ("app", None),
     ],
 )
 def test_systems_that_scale_without_an_hpa_are_recognised_by_their_labels(label: str, system: str | None) -> None:
     (target,) = scale_targets([pod(labels=((label, "x"),))], [], NOW).values()
-    assert target.foreign == system
+    assert (target.foreign and target.foreign.system) == system

@@ -21,6 +21,8 @@ RULES: tuple[Rule, ...] = (
     ("autoscaling", "horizontalpodautoscalers", ("list",)),
     ("*", "*/scale", ("get",)),
     ("keda.sh", "scaledobjects", ("get",)),
+    ("llmd.ai", "variantautoscalings", ("list",)),
+    ("autoscaling.internal.knative.dev", "podautoscalers", ("list",)),
     ("coordination.k8s.io", "leases", ("get", "create", "update")),
     ("", "secrets", ("get", "create")),
 )

@@ -1,125 +1,28 @@
 """For every reason that TurboSpec gives: what to put into a cluster so that it is given."""
 
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from typing import Any
 
 from tests.advise.builders import model
 from tests.advise.builders import window as advice_window
-from tests.operator import shop
+from tests.operator import (
+    reason_cases_scaling,  # noqa: F401 - registers its cases
+    shop,
+)
 from tests.operator.engine_stand_in import EngineStandIn
-from tests.operator.permissions import user_in, without
-from tests.operator.recorded_windows import Clock, Recorded
-from tests.operator.samples import IDENTITY, engine_pod, policy, profile_result
-from tests.operator.test_autoscalers import deployment, hpa
+from tests.operator.reason_fleet import CASES, Case, Fleet, gives
+from tests.operator.recorded_windows import Recorded
+from tests.operator.samples import IDENTITY, cells_answer, engine_pod
 from tests.operator.test_crash_loop import crash
-from tests.operator.test_served_cells import answer
-from tests.support.apiserver import ApiServer
 from turbospec.advise.series import Window
-from turbospec.fleet.effects import HarvestProfile
-from turbospec.wire.identity import ProfileIdentity
 from turbospec.wire.latency import from_model
-from turbospec_operator import manifests
 from turbospec_operator.advisor import Advisor
-from turbospec_operator.apply import Applier
-from turbospec_operator.cluster import PODS, POLICIES, PROFILES, RESOURCE_QUOTAS, Cluster
-from turbospec_operator.engines import EngineClient
-from turbospec_operator.fleet_loop import FleetLoop
-from turbospec_operator.job_views import Measured
-from turbospec_operator.metrics import Metrics
-from turbospec_operator.observe import Observer
-from turbospec_operator.profiling_jobs import Installation
+from turbospec_operator.cluster import PODS, RESOURCE_QUOTAS
 
-ROUND_SECONDS = 11.0
-"""Longer than lists are kept."""
+__all__ = ["CASES", "ELSEWHERE"]
+
 NEWER = IDENTITY.model_copy(update={"engine_version": "0.33.0"})
 ELSEWHERE_HARDWARE = IDENTITY.model_copy(update={"hardware": "gpu / Testium X / 80 GiB / 1"})
-
-
-@dataclass
-class Fleet:
-    """One namespace, and the operator's own rounds over it at a time that the test chooses."""
-
-    api: ApiServer
-    admin: Cluster
-    namespace: str
-    clock: Clock
-    stack: AsyncExitStack
-    advisor: Advisor = field(default_factory=lambda: Advisor(None))
-    lacking: tuple[str, str] | None = None
-    loop: FleetLoop | None = None
-
-    async def policy(self, name: str = "chat", **spec: Any) -> None:
-        """For pods with label app=NAME."""
-        await self.admin.create(POLICIES, self.namespace, policy(self.namespace, name, **spec))
-
-    async def engine(self, name: str = "chat-1", identity: ProfileIdentity = IDENTITY) -> EngineStandIn:
-        """A Ready pod whose engine answers."""
-        engine = await self.stack.enter_async_context(EngineStandIn(identity=identity))
-        await shop.add_engine(self.admin, self.namespace, name, engine)
-        return engine
-
-    async def profile(self, identity: ProfileIdentity = IDENTITY, **changes: Any) -> None:
-        """A measured one; ``changes`` of its spec, ``name`` and ``measured`` apart."""
-        name = changes.pop("name", f"profile-{identity.key()}")
-        measured_at = changes.pop("measured", self.clock.now - 7200.0)
-        effect = HarvestProfile(self.namespace, "turbospec-profile-x", name)
-        made = manifests.profile(effect, Measured(profile_result(identity), "node-1", "vllm:1"), measured_at)
-        made["spec"] |= changes
-        await self.admin.create(PROFILES, self.namespace, made)
-
-    async def rounds(self, count: int = 3, seconds: float = ROUND_SECONDS) -> None:
-        """The operator looks, decides and applies so many times."""
-        loop = self.loop or await self._started()
-        for _ in range(count):
-            self.clock.now += seconds
-            loop.wake()
-            await loop._guarded_round()
-            await self.advisor.settled()
-            assert loop._problem is None, loop._problem
-
-    async def _started(self) -> FleetLoop:
-        engines = await self.stack.enter_async_context(EngineClient())
-        cluster = self.admin
-        if self.lacking is not None:
-            user = user_in(self.api, self.namespace, without(*self.lacking))
-            cluster = await self.stack.enter_async_context(await Cluster.connect(user))
-        observer = Observer(cluster, engines, self.namespace, 9476)
-        metrics = Metrics()
-        applier = Applier(cluster, engines, observer, metrics, Installation("turbospec:operator", True, None))
-        self.loop = FleetLoop(
-            cluster,
-            observer,
-            applier,
-            metrics,
-            namespace=self.namespace,
-            epoch=1,
-            interval_seconds=1.0,
-            advisor=self.advisor,
-        )
-        return self.loop
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """What is done with a fleet, and the reasons that it is given for it."""
-
-    reasons: frozenset[str]
-    done: Callable[[Fleet], Awaitable[None]]
-
-
-CASES: dict[str, Case] = {}
-
-
-def gives(*reasons: str) -> Callable[[Callable[[Fleet], Awaitable[None]]], Callable[[Fleet], Awaitable[None]]]:
-    """Registers a case under its function's name."""
-
-    def register(done: Callable[[Fleet], Awaitable[None]]) -> Callable[[Fleet], Awaitable[None]]:
-        CASES[getattr(done, "__name__", "")] = Case(frozenset(reasons), done)
-        return done
-
-    return register
 
 
 @gives("Pending", "Controlled", "AllEnginesControlled", "Injected", "ProfileReady", "InUse", "Fresh")
@@ -281,7 +184,7 @@ async def jobs_are_forbidden(fleet: Fleet) -> None:
     engine = await fleet.engine()
     await fleet.policy()
     await fleet.rounds(2)
-    engine.cells = answer()
+    engine.cells = cells_answer()
     await fleet.rounds(9)
 
 
@@ -305,7 +208,7 @@ async def a_profile_grows(fleet: Fleet) -> None:
     engine = await fleet.engine()
     await fleet.policy(profiling={"source": "Serving"})
     await fleet.rounds(2)
-    engine.cells = answer()
+    engine.cells = cells_answer()
     await fleet.rounds(9)
 
 
@@ -366,34 +269,6 @@ async def one_engine_is_slow(fleet: Fleet) -> None:
         (await fleet.engine(f"chat-{number}")).more = _measures(ratio)
     await fleet.policy(profiling={"source": "Existing"})
     await fleet.rounds(7)
-
-
-@gives("DistortedMetric", "SpeculationNeutral", "MetricNotRecognised", "SeveralAutoscalers", "AutoscalerUnrecognised")
-async def autoscalers(fleet: Fleet) -> None:
-    where = fleet.namespace
-    metrics: Mapping[str, tuple[str, ...]] = {
-        "distorted": ("vllm_num_requests_running",),
-        "neutral": ("turbospec_offered_load_ratio",),
-        "unknown": ("mystery",),
-        "several": ("turbospec_offered_load_ratio", "mystery"),
-        "foreign": (),
-    }
-    for name, scaled_on in metrics.items():
-        pod = engine_pod(where, f"{name}-1", app=name)
-        if not scaled_on:
-            pod["metadata"]["labels"]["serving.knative.dev/revision"] = name
-        await fleet.admin.create(PODS, where, pod)
-        await fleet.policy(name)
-        scaled = deployment(where)
-        scaled["metadata"]["name"], labels = name, {"app": name}
-        scaled["spec"] |= {"selector": {"matchLabels": labels}}
-        scaled["spec"]["template"] = {**scaled["spec"]["template"], "metadata": {"labels": labels}}
-        fleet.api.post(f"/apis/apps/v1/namespaces/{where}/deployments", scaled)
-        for number, metric in enumerate(scaled_on):
-            scaler = hpa(where, metric, name=name)
-            scaler["metadata"]["name"] = f"{name}-{number}"
-            fleet.api.post(f"/apis/autoscaling/v2/namespaces/{where}/horizontalpodautoscalers", scaler)
-    await fleet.rounds(1)
 
 
 ELSEWHERE: Mapping[str, str] = {

@@ -12,7 +12,8 @@ from contextlib import AsyncExitStack
 import pytest
 
 from tests.conftest import CRDS
-from tests.operator.reason_cases import CASES, Fleet
+from tests.operator.reason_cases import CASES
+from tests.operator.reason_fleet import Fleet
 from tests.operator.recorded_windows import Clock
 from tests.operator.samples import policy
 from tests.support.apiserver import ApiServer

@@ -24,7 +24,8 @@ ARMS = ("plain", "off", "static:best", "loop", "turbospec", "oracle")
     multiple=True,
     default=ARMS,
     show_default=True,
-    help="Repeat for several, or separate by commas: plain, off, static:K, static:best, loop, turbospec, oracle.",
+    help="Repeat for several, or separate by commas: plain, off, static:K, static:best, loop, turbospec, preserve, "
+    "oracle.",
 )
 @click.option(
     "--metric",

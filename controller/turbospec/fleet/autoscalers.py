@@ -65,3 +65,18 @@ class AutoscalerView:
     def condition(self, kind: str) -> AutoscalerCondition | None:
         """The condition of this type; None where the autoscaler has not said it."""
         return next((entry for entry in self.conditions if entry.type == kind), None)
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignAutoscaler:
+    """One that is no HorizontalPodAutoscaler.
+
+    ``system`` is what people call it; ``name`` is that of its resource, empty where only the labels of pods tell of it;
+    ``metric`` what it scales on, empty where that cannot be seen.
+    """
+
+    namespace: str
+    name: str
+    system: str
+    target: str
+    metric: str = ""

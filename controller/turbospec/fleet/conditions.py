@@ -1,7 +1,7 @@
 """Conditions of a policy: every one says in one word how things stand, and in its message what to do."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from turbospec.control.objective import Objective
 from turbospec.fleet import advised, drift
@@ -10,7 +10,7 @@ from turbospec.fleet.drift import DriftStanding
 from turbospec.fleet.effects import ConditionValue, StoppedTemplate
 from turbospec.fleet.matching import Overlap
 from turbospec.fleet.profile_standing import ProfileReason, ProfileStanding, urgency
-from turbospec.fleet.scale_metrics import scaling_compatible
+from turbospec.fleet.scale_metrics import Preserved, scaling_compatible
 from turbospec.fleet.scaling import ScaleTarget
 from turbospec.fleet.snapshot import Mode, PolicyView
 from turbospec.fleet.standing import EngineStanding
@@ -63,12 +63,15 @@ class PolicyFindings:
     targets: tuple[ScaleTarget, ...] = ()
     drift: tuple[DriftStanding, ...] = ()
     advice: AdviceView | None = None
+    preserved: Mapping[tuple[str, str], Preserved] = field(default_factory=dict)
+    demand: ConditionValue | None = None
+    history: ConditionValue | None = None
 
 
 def conditions(findings: PolicyFindings) -> tuple[ConditionValue, ...]:
     """Profiled, Injected, Controlled, Ready; ObjectiveAttainable where there is an objective, ProfileAccurate where
-    engines could compare, ScalingCompatible where somebody is seen to scale, Advised where there is advice; Exclusive
-    and Permitted only where they are False."""
+    engines could compare, ScalingCompatible where somebody is seen to scale, DemandKnown and HistoryKnown where
+    Prometheus is to tell them, Advised where there is advice; Exclusive and Permitted only where they are False."""
     controlled = _controlled(findings)
     found = [_profiled(findings, controlled), _injected(findings, controlled), controlled]
     if not findings.policy.objective.empty:
@@ -76,9 +79,10 @@ def conditions(findings: PolicyFindings) -> tuple[ConditionValue, ...]:
     accurate = drift.condition(findings.drift)
     if accurate is not None:
         found.append(accurate)
-    scaling = scaling_compatible(findings.targets)
+    scaling = scaling_compatible(findings.targets, findings.preserved)
     if scaling is not None:
         found.append(scaling)
+    found.extend(entry for entry in (findings.demand, findings.history) if entry is not None)
     if findings.advice is not None:
         found.append(advised.advised(findings.advice))
     if findings.overlaps:

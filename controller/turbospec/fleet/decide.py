@@ -46,6 +46,7 @@ def decide(snapshot: FleetSnapshot, memory: FleetMemory) -> tuple[tuple[Effect, 
         failed_starts={uid: each.failed_starts for uid, each in rounds.items()},
         scale_events=fleet.scale_events,
         profile_statuses=profile_memory,
+        preserved=fleet.preserved,
     )
     return (*requests, *fleet.grown, *pushes, *statuses, *reports, *fleet.agreement.events), remembered
 

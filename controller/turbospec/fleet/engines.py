@@ -26,7 +26,10 @@ class EngineRound:
 
 @dataclass(frozen=True, slots=True)
 class EngineSituation:
-    """All that one engine is decided on, but its memory. ``allowed`` is never empty; ``pool`` is of its peers."""
+    """All that one engine is decided on, but its memory. ``pool`` is of its peers.
+
+    ``allowed`` is never empty; it may hold fewer K than policy and engine allow, while its autoscaler is kept quiet.
+    """
 
     policy: PolicyView
     pod: PodView
@@ -70,7 +73,7 @@ def decide_engine(situation: EngineSituation, remembered: EngineMemory | None) -
 def _wanted(situation: EngineSituation, memory: EngineMemory) -> tuple[Document | None, EngineMemory]:
     """The document the engine should have in force; None where it had better keep what it has."""
     policy, report, allowed = situation.policy, situation.report, situation.allowed
-    if len(allowed) == 1:
+    if len(standing.allowed_draft_tokens(policy, report)) == 1:
         return documents.pinned_document(policy, allowed[0]), memory
     applied = documents.read_id(report.applied_id)
     if situation.profile is not None and situation.latency is not None:

@@ -10,6 +10,8 @@ _NORMAL_REASONS = frozenset(
         "AutoscalerUnrecognised",
         "EngineStarting",
         "GainUnknown",
+        "HistoryPending",
+        "HistoryTooShort",
         "JobsForbidden",
         "MetricNotRecognised",
         "NotJudged",
@@ -20,6 +22,7 @@ _NORMAL_REASONS = frozenset(
         "ProfilingInProgress",
         "ProfileGrowing",
         "ProfilingPending",
+        "QueryPending",
         "StepTimesInDoubt",
     }
 )

@@ -5,10 +5,11 @@ silent pod would leave an autoscaler blind, and one that left it out would remov
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from turbospec.control.acceptance import PositionEstimate
 from turbospec.fleet import demand as offered
+from turbospec.fleet import queried
 from turbospec.fleet.capacity import Attainable, Capability, LoadSignal, attainable, load_signal
 from turbospec.fleet.demand import DemandMemory, Lengths, RequestCounts
 from turbospec.fleet.documents import DocumentKind, read_id
@@ -28,7 +29,12 @@ KEPT_SECONDS = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class LoadSituation:
-    """What the pods of one policy are judged on. ``targets`` names the scale target of every pod, by its uid."""
+    """What the pods of one policy are judged on. ``targets`` names the scale target of every pod, by its uid.
+
+    ``bounds`` holds the K that some keys' engines may use, where not all that the policy allows.
+    ``requests_per_second`` is what comes by the policy's own query, None where engines' counts are to be taken;
+    ``growth`` by what factor it grows within the policy's horizon, by scale target, where history tells.
+    """
 
     policy: PolicyView
     pods: Sequence[PodView]
@@ -36,6 +42,9 @@ class LoadSituation:
     profiles: Mapping[ProfileKey, FittingProfile]
     pools: Pools
     now_seconds: float
+    bounds: Mapping[LoadKey, tuple[int, ...]] = field(default_factory=dict)
+    requests_per_second: float | None = None
+    growth: Mapping[tuple[str, str], float] = field(default_factory=dict)
 
 
 def observe_load(situation: LoadSituation, memory: Mapping[LoadKey, LoadMemory]) -> dict[LoadKey, LoadMemory]:
@@ -52,12 +61,16 @@ def observe_load(situation: LoadSituation, memory: Mapping[LoadKey, LoadMemory])
     answering: dict[str, int] = {}
     for (_, target, _), members in grouped.items():
         answering[target] = answering.get(target, 0) + sum(pod.ready for pod, _ in members)
+    ready = {key: sum(pod.ready for pod, _ in members) for key, members in grouped.items()}
+    parts = queried.shares(ready, memory)
     found = {}
     for key, members in sorted(grouped.items(), key=lambda entry: entry[0]):
         # Of a target's silent pods each profile key gets its share.
         known = answering[key[1]]
-        share = silent.get(key[1], 0) * sum(pod.ready for pod, _ in members) / known if known else 0.0
-        found[key] = _observe(situation, key, members, share, memory.get(key, LoadMemory(now)))
+        share = silent.get(key[1], 0) * ready[key] / known if known else 0.0
+        whole = situation.requests_per_second
+        given = replace(situation, requests_per_second=None if whole is None else whole * parts[key])
+        found[key] = _observe(given, key, members, share, memory.get(key, LoadMemory(now)))
     return found
 
 
@@ -89,16 +102,23 @@ def fleet_estimates(reports: Iterable[EngineReport]) -> tuple[PositionEstimate, 
 
 
 def capability(
-    policy: PolicyView, report: EngineReport, profile: FittingProfile, estimates: tuple[PositionEstimate, ...]
+    policy: PolicyView,
+    report: EngineReport,
+    profile: FittingProfile,
+    estimates: tuple[PositionEstimate, ...],
+    bounds: tuple[int, ...] | None = None,
 ) -> Capability | None:
     """What this engine may run now; None without a latency model, or where not even its table is known.
 
-    Steered engines may use every K that policy and graphs allow. Under a policy that is paused or only advises, an
-    engine loop that was once started goes on; otherwise the engine keeps to its table, as one that is refused does.
+    Steered engines may use every K that policy and graphs allow, within ``bounds`` where there are some. Under a policy
+    that is paused or only advises, an engine loop that was once started goes on; otherwise the engine keeps to its
+    table, as one that is refused does.
     """
     if profile.latency is None:
         return None
     allowed = allowed_draft_tokens(policy, report)
+    if bounds is not None:
+        allowed = tuple(k for k in allowed if k in bounds) or allowed[:1]
     loops = read_id(report.applied_id).kind in (DocumentKind.LOCAL, DocumentKind.WAITING)
     steered = report.unsupported_code is None and bool(allowed) and (policy.mode is Mode.ENFORCE or loops)
     if not steered and not report.table:
@@ -191,7 +211,11 @@ def _signal(situation: LoadSituation, group: _Group, past: DemandMemory) -> Load
     pods = _attainable(situation, group, lengths)
     if isinstance(pods, UnknownLoad):
         return pods
-    return load_signal(counted.times(alike), lengths, pods, silent=silent) or UnknownLoad.NO_READY_POD
+    demand = queried.instead(counted.times(alike), situation.requests_per_second)
+    growth = situation.growth.get(group.key[:2])
+    if growth is not None:
+        demand = replace(demand, expected_per_second=growth * demand.requests_per_second)
+    return load_signal(demand, lengths, pods, silent=silent) or UnknownLoad.NO_READY_POD
 
 
 def _attainable(situation: LoadSituation, group: _Group, lengths: Lengths) -> list[Attainable] | UnknownLoad:
@@ -206,7 +230,7 @@ def _attainable(situation: LoadSituation, group: _Group, lengths: Lengths) -> li
     known: dict[object, Attainable | None] = {}
     found = []
     for report in group.ready:
-        engine = capability(situation.policy, report, profile, estimates)
+        engine = capability(situation.policy, report, profile, estimates, situation.bounds.get(group.key))
         if engine is None:
             return UnknownLoad.NOT_REPORTED
         limits = (engine.max_num_seqs, engine.max_num_batched_tokens, engine.kv_cache_tokens, engine.graph_sizes)

@@ -22,6 +22,7 @@ from turbospec.fleet.effects import (
 )
 from turbospec.fleet.job_times import JobName, JobSight
 from turbospec.fleet.load_memory import LoadKey, LoadMemory
+from turbospec.fleet.preserve import PreserveMemory
 from turbospec.fleet.scale_events import ScaleEvent
 from turbospec.fleet.snapshot import EngineReport
 
@@ -126,7 +127,7 @@ class FleetMemory:
     a slow cache is not answered with the same request every round. ``loads`` are the load signals, and what they were
     made of; ``scale_events`` what was last seen to happen to the replicas of each (namespace, scale target).
     ``served``: when what engines have measured was last looked at, by namespace and profile key. ``jobs`` is when
-    profiling Jobs were seen to end.
+    profiling Jobs were seen to end. ``preserved``: the K with which an autoscaler asks for no more replicas.
     """
 
     engines: Mapping[str, EngineMemory] = field(default_factory=dict)
@@ -140,6 +141,7 @@ class FleetMemory:
     failed_starts: FailedStarts = field(default_factory=dict)
     scale_events: Mapping[tuple[str, str], ScaleEvent] = field(default_factory=dict)
     profile_statuses: ProfileStatuses = field(default_factory=dict)
+    preserved: Mapping[LoadKey, PreserveMemory] = field(default_factory=dict)
 
 
 def request_key(effect: CreateProfilingJob | HarvestProfile | EnsureRuntime) -> tuple[str, str, str]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from turbospec.fleet import breaker, pooling, status
+from turbospec.fleet import breaker, forecast, pooling, queried, status
 from turbospec.fleet.conditions import PolicyFindings
 from turbospec.fleet.effects import Effect, PushControl
 from turbospec.fleet.engines import EngineRound, EngineSituation, decide_engine
@@ -12,6 +12,7 @@ from turbospec.fleet.load import LoadSituation, observe_load
 from turbospec.fleet.load_memory import LoadKey, LoadMemory
 from turbospec.fleet.memory import EngineMemory, FleetMemory, PolicyMemory, PoolMemory
 from turbospec.fleet.pooling import Pools
+from turbospec.fleet.preserve_round import preserved
 from turbospec.fleet.snapshot import Mode, PodView, PolicyView
 from turbospec.fleet.standing import EngineStanding, obstacle
 from turbospec.fleet.survey import Survey
@@ -39,7 +40,10 @@ def decide_policy(policy: PolicyView, fleet: Survey, memory: FleetMemory) -> Pol
     stopped, failed_starts = breaker.judge(policy, governed, memory.failed_starts.get(policy.uid, ()))
     findings = _findings(policy, fleet, [fleet.agreement.mark(each.standing) for each in engines.values()])
     reports, written = _report(replace(findings, stopped=stopped), memory.policies.get(policy.uid), now)
-    load = LoadSituation(policy, governed, fleet.target_of, fleet.profiles, pools, now)
+    bounds = {key: entry.allowed for key, entry in fleet.preserved.items() if policy.preserve and entry.allowed}
+    coming = queried.usable(queried.of_policy(fleet.snapshot.queried, policy), now)
+    growth = forecast.factors(policy, fleet.snapshot.history, _places(policy, fleet), now)
+    load = LoadSituation(policy, governed, fleet.target_of, fleet.profiles, pools, now, bounds, coming, growth)
     return PolicyRound(
         pushes=tuple(push for each in engines.values() for push in each.pushes),
         reports=reports,
@@ -75,7 +79,7 @@ def _engine(
 def _findings(policy: PolicyView, fleet: Survey, engines: Sequence[EngineStanding]) -> PolicyFindings:
     keys = sorted(key for uid, key in fleet.standings if uid == policy.uid)
     elsewhere = {other.namespace for other in fleet.policies} - {policy.namespace}
-    targets = dict.fromkeys((policy.namespace, fleet.target_of[pod.uid]) for pod in fleet.governed(policy))
+    targets = _places(policy, fleet)
     where = (policy.namespace, policy.name)
     advice = (each for each in fleet.snapshot.advice if (each.namespace, each.policy) == where)
     denied = [entry for entry in fleet.snapshot.denied if not any(f" in {name}:" in entry for name in elsewhere)]
@@ -86,9 +90,17 @@ def _findings(policy: PolicyView, fleet: Survey, engines: Sequence[EngineStandin
         overlaps=fleet.governance.overlaps.get(policy.uid, ()),
         denied=tuple(sorted(denied)),
         targets=tuple(fleet.targets[place] for place in targets),
+        demand=queried.condition(policy, queried.of_policy(fleet.snapshot.queried, policy), fleet.now_seconds),
+        history=forecast.condition(policy, fleet.snapshot.history, targets, fleet.now_seconds),
+        preserved=preserved(fleet.preserved, targets) if policy.preserve else {},
         drift=fleet.agreement.of(policy.uid),
         advice=next(advice, None) if policy.mode is Mode.ADVISE else None,
     )
+
+
+def _places(policy: PolicyView, fleet: Survey) -> tuple[tuple[str, str], ...]:
+    """The scale targets of the policy's pods, with its namespace."""
+    return tuple(dict.fromkeys((policy.namespace, fleet.target_of[pod.uid]) for pod in fleet.governed(policy)))
 
 
 def _report(

@@ -5,7 +5,7 @@ what it would like and may not (stabilisation, limits) shows in its conditions. 
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -48,7 +48,7 @@ class ScaleEvent:
 
 def classify(target: ScaleTarget, now_seconds: float) -> ScaleEvent:
     """The scale event of one target. Pods speak first: they come and go, whatever anybody says."""
-    said = _by_autoscaler(target.autoscalers)
+    said = _by_autoscaler(target)
     by_pods = _by_pods(target, now_seconds)
     if by_pods is None:
         return said
@@ -87,8 +87,11 @@ def _by_pods(target: ScaleTarget, now: float) -> ScaleEvent | None:
     return None
 
 
-def _by_autoscaler(autoscalers: Iterable[AutoscalerView]) -> ScaleEvent:
-    found = list(autoscalers)
+def _by_autoscaler(target: ScaleTarget) -> ScaleEvent:
+    found = target.autoscalers
+    if not found and target.foreign is not None:
+        evidence = f"{target.foreign.system} decides on them; how cannot be seen from here."
+        return ScaleEvent(ScaleState.UNKNOWN, "AutoscalerUnrecognised", evidence)
     if not found:
         return ScaleEvent(ScaleState.UNKNOWN, "NoHorizontalPodAutoscaler", "no HorizontalPodAutoscaler was found.")
     if len(found) > 1:

@@ -5,21 +5,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from turbospec.fleet.autoscalers import AutoscalerView
+from turbospec.fleet.autoscalers import AutoscalerView, ForeignAutoscaler
+from turbospec.fleet.foreign import foreign_autoscaler
 from turbospec.fleet.snapshot import PodView
 
 WARM_SECONDS = 60.0
 """A pod that has been Ready for less is still filling its caches: its steps say little of the ones to come."""
 
 _TERM = re.compile(r"\s*(!?)\s*([^\s,!=()]+)\s*(?:(==|=|!=)\s*([^\s,()]*)|\s(in|notin)\s*\(([^)]*)\))?\s*(?:,|$)")
-
-FOREIGN = (
-    ("serving.knative.dev/revision", "Knative"),
-    ("ray.io/cluster", "Ray Serve"),
-    ("nvidia.com/dynamo-graph-deployment-name", "Dynamo"),
-    ("nvidia.com/dynamo-namespace", "Dynamo"),
-)
-"""Labels of pods whose replicas somebody else than a HorizontalPodAutoscaler decides on."""
 
 
 class PodStage(StrEnum):
@@ -41,14 +34,14 @@ class PodStage(StrEnum):
 class ScaleTarget:
     """What one set of replicas is: its pods by stage, and the autoscalers that decide on their number.
 
-    ``foreign`` names the system that scales it otherwise, where its pods say so.
+    ``foreign`` scales it otherwise, where that can be seen.
     """
 
     namespace: str
     name: str
     pods: tuple[tuple[PodView, PodStage], ...]
     autoscalers: tuple[AutoscalerView, ...] = ()
-    foreign: str | None = None
+    foreign: ForeignAutoscaler | None = None
 
     def count(self, *stages: PodStage) -> int:
         """Pods in these stages."""
@@ -66,7 +59,10 @@ def stage_of(pod: PodView, now_seconds: float) -> PodStage:
 
 
 def scale_targets(
-    pods: Iterable[PodView], autoscalers: Iterable[AutoscalerView], now_seconds: float
+    pods: Iterable[PodView],
+    autoscalers: Iterable[AutoscalerView],
+    now_seconds: float,
+    foreign: Sequence[ForeignAutoscaler] = (),
 ) -> Mapping[tuple[str, str], ScaleTarget]:
     """Every pod's scale target, by (namespace, ``kind/name``).
 
@@ -91,7 +87,10 @@ def scale_targets(
         known.extend(entry for entry in deciding if entry not in known)
     return {
         place: ScaleTarget(
-            *place, tuple((pod, stage_of(pod, now_seconds)) for pod in found), tuple(owners[place]), _foreign(found)
+            *place,
+            tuple((pod, stage_of(pod, now_seconds)) for pod in found),
+            tuple(owners[place]),
+            foreign_autoscaler(*place, found, foreign),
         )
         for place, found in grouped.items()
     }
@@ -100,11 +99,6 @@ def scale_targets(
 def targets_by_pod(targets: Mapping[tuple[str, str], ScaleTarget]) -> Mapping[str, str]:
     """The name of every pod's scale target, by the pod's uid."""
     return {pod.uid: target.name for target in targets.values() for pod, _ in target.pods}
-
-
-def _foreign(pods: Sequence[PodView]) -> str | None:
-    labels = {label for pod in pods for label, _ in pod.labels}
-    return next((system for label, system in FOREIGN if label in labels), None)
 
 
 def _matcher(selector: str | None) -> Callable[[Mapping[str, str]], bool] | None:

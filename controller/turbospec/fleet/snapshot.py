@@ -1,5 +1,6 @@
 """What the operator has observed, as the pure decider sees it. All frozen; times are seconds since the epoch."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -8,7 +9,7 @@ from turbospec.control.objective import Objective
 from turbospec.control.region_fit import RegionFit
 from turbospec.control.served_cells import ServedCell
 from turbospec.fleet.advised import AdviceView
-from turbospec.fleet.autoscalers import AutoscalerView
+from turbospec.fleet.autoscalers import AutoscalerView, ForeignAutoscaler
 from turbospec.fleet.demand import RequestCounts
 from turbospec.fleet.effects import ConditionValue, DecisionReport, StoppedTemplate, TableRange
 
@@ -70,6 +71,9 @@ class PolicyView:
     stopped: tuple[StoppedTemplate, ...] = ()
     inject_anyway: frozenset[str] = frozenset()
     max_age_seconds: float | None = None
+    preserve: bool = False
+    demand_query: str | None = None
+    horizon_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,6 +249,34 @@ class JobObstacle:
 
 
 @dataclass(frozen=True, slots=True)
+class QueriedDemand:
+    """What Prometheus answered at ``seconds`` to a policy's query; ``requests_per_second`` is None where it is of no
+    use, and ``reason`` then says why, in one word."""
+
+    namespace: str
+    policy: str
+    query: str
+    requests_per_second: float | None
+    reason: str
+    message: str
+    seconds: float
+
+
+Samples = tuple[tuple[float, ...], tuple[float, ...]]
+"""Times, rising, and values."""
+
+
+@dataclass(frozen=True, slots=True)
+class DemandHistory:
+    """Demand of the last days by (namespace, scale target), as read at ``seconds``; ``reason`` says whether it was."""
+
+    series: Mapping[tuple[str, str], Samples]
+    reason: str
+    message: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class FleetSnapshot:
     """Everything one round of the fleet loop decides on."""
 
@@ -260,3 +292,6 @@ class FleetSnapshot:
     autoscalers: tuple[AutoscalerView, ...] = ()
     advice: tuple[AdviceView, ...] = ()
     """For policies of mode Advise, as far as it has been worked out."""
+    foreign_autoscalers: tuple[ForeignAutoscaler, ...] = ()
+    queried: tuple[QueriedDemand, ...] = ()
+    history: DemandHistory | None = None

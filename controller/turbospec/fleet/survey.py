@@ -7,8 +7,11 @@ from turbospec.fleet import drift
 from turbospec.fleet.effects import CreateProfilingJob, HarvestProfile, WriteServedProfile
 from turbospec.fleet.job_situation import JobSituation
 from turbospec.fleet.job_times import JobName, JobSight, look
+from turbospec.fleet.load_memory import LoadKey
 from turbospec.fleet.matching import Governance, govern, seniority
 from turbospec.fleet.memory import FleetMemory
+from turbospec.fleet.preserve import PreserveMemory
+from turbospec.fleet.preserve_round import keep_replicas, narrowed
 from turbospec.fleet.profile_standing import ProfileStanding
 from turbospec.fleet.profiles import FittingProfile, ProfileKey, fitting_profiles
 from turbospec.fleet.profiling import Candidate, plan_profiling
@@ -27,7 +30,7 @@ class Survey:
 
     ``targets`` and ``scale_events`` are keyed by (namespace, scale target); ``target_of`` names it by pod uid.
     ``profiles`` hold what each place's engines are controlled by, their own or a stand-in; ``standings`` say how that
-    came about, by policy uid and profile key.
+    came about, by policy uid and profile key. ``preserved`` are bounds on K, in the candidates already.
     """
 
     snapshot: FleetSnapshot
@@ -44,6 +47,7 @@ class Survey:
     grown: tuple[WriteServedProfile, ...]
     served: Mapping[ProfileKey, float]
     jobs: Mapping[JobName, JobSight]
+    preserved: Mapping[LoadKey, PreserveMemory]
 
     @property
     def now_seconds(self) -> float:
@@ -60,7 +64,8 @@ def survey(snapshot: FleetSnapshot, memory: FleetMemory) -> Survey:
     now = snapshot.now_seconds
     policies = tuple(sorted(snapshot.policies, key=seniority))
     governance = govern(policies, snapshot.pods)
-    targets = scale_targets(snapshot.pods, snapshot.autoscalers, now)
+    targets = scale_targets(snapshot.pods, snapshot.autoscalers, now, snapshot.foreign_autoscalers)
+    target_of = targets_by_pod(targets)
     scale_events = {place: classify(target, now) for place, target in targets.items()}
     candidates = _candidates(policies, governance, memory, now)
     own = fitting_profiles(snapshot.profiles, _places(governance, candidates.values()))
@@ -77,14 +82,15 @@ def survey(snapshot: FleetSnapshot, memory: FleetMemory) -> Survey:
     plan = plan_profiling(candidates.values(), own, jobs)
     grown, served = plan_served(candidates.values(), own, memory.served, now, jobs.forbidden)
     profiles, standings = with_stand_ins(snapshot.profiles, candidates.values(), own, plan.standings)
+    kept = keep_replicas(candidates.values(), targets, profiles, memory, now)
     return Survey(
         snapshot=snapshot,
         policies=policies,
         governance=governance,
         targets=targets,
-        target_of=targets_by_pod(targets),
+        target_of=target_of,
         scale_events=scale_events,
-        candidates=candidates,
+        candidates=narrowed(candidates, target_of, kept),
         profiles=profiles,
         standings=standings,
         agreement=agreement,
@@ -92,6 +98,7 @@ def survey(snapshot: FleetSnapshot, memory: FleetMemory) -> Survey:
         grown=grown,
         served=served,
         jobs=jobs.sights,
+        preserved=kept,
     )
 
 

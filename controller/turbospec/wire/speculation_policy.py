@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
+from turbospec.wire.autoscaling import AutoscalingSpec
 from turbospec.wire.base import LenientModel, WireModel
 from turbospec.wire.cel import rules
 from turbospec.wire.conditions import Condition
@@ -175,6 +176,7 @@ class SpeculationPolicySpec(WireModel):
         ),
     ] = None
     profiling: ProfilingSpec = ProfilingSpec()
+    autoscaling: AutoscalingSpec = AutoscalingSpec()
 
 
 class PredictionStatus(WireModel):

@@ -20,7 +20,7 @@ from turbospec.simulation.fleet.replica import Brain
 from turbospec.simulation.measure import profile
 from turbospec.simulation.text import Floats
 
-NAMES = "plain, off, static:K, loop, turbospec, oracle"
+NAMES = "plain, off, static:K, loop, turbospec, preserve, oracle"
 PLAN_SECONDS = 5.0
 """How finely an oracle fleet is planned."""
 PLAN_WINDOW_SECONDS = 15.0
@@ -76,7 +76,7 @@ def arm_named(name: str, scenario: FleetScenario, seed: int) -> Arm:
         if int(argument) not in spec.allowed:
             raise ScenarioError(f"arm {name}: the engine allows only K of {list(spec.allowed)}")
         return _fixed(name, scenario, spec, day, int(argument))
-    if name in {"loop", "turbospec"}:
+    if name in {"loop", "turbospec", "preserve"}:
         return _looped(name, scenario, day, seed)
     if name == "oracle":
         return _oracle(scenario, seed)
@@ -131,8 +131,8 @@ def _looped(name: str, scenario: FleetScenario, day: Day, seed: int) -> Arm:
 
     arm = Arm(name, spec, day, brain)
     arm.signal = LoadRatio(spec, latency, spec.allowed, objective, of_loops(lambda: arm.there))
-    if name == "turbospec":
-        arm.operator = FleetOperator(latency, spec.allowed, objective)
+    if name != "loop":
+        arm.operator = FleetOperator(latency, spec.allowed, objective, preserve=name == "preserve")
     return arm
 
 

@@ -1,11 +1,12 @@
 """The fleet loop over simulated engines: the product's own ``decide``, its documents put in force."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from turbospec.control.acceptance import Prior
 from turbospec.control.engine_loop import LoopSettings
 from turbospec.control.latency import LatencyModel
 from turbospec.control.objective import Objective
+from turbospec.fleet.autoscalers import AutoscalerView, ScaleMetric
 from turbospec.fleet.decide import decide
 from turbospec.fleet.effects import PushControl
 from turbospec.fleet.memory import FleetMemory
@@ -20,6 +21,8 @@ from turbospec.fleet.snapshot import (
     ProfileSource,
     ProfileView,
 )
+from turbospec.simulation.fleet.files import MetricName
+from turbospec.simulation.fleet.hpa import Bounds, Reading
 from turbospec.simulation.fleet.loops import LoopBrain
 from turbospec.simulation.fleet.pods import Phase, Pod
 from turbospec.simulation.fleet.replica import Replica
@@ -29,10 +32,42 @@ _KEY = "simulated"
 _NAMESPACE = "default"
 
 
+_NAMES = {
+    MetricName.RUNNING_REQUESTS: "vllm:num_requests_running",
+    MetricName.INTER_TOKEN_LATENCY: "vllm:inter_token_latency_seconds",
+    MetricName.KV_CACHE_USAGE: "vllm:kv_cache_usage_perc",
+}
+
+
+def autoscaler_view(metric: MetricName, readings: Sequence[Reading], replicas: int, bounds: Bounds) -> AutoscalerView:
+    """The HPA as its status has it after a sync: the means over the pods that it has a value of."""
+    seen = []
+    for reading in readings:
+        values = reading.by_pod.values()
+        current = sum(values) / len(values) if values else reading.value
+        seen.append(ScaleMetric("Pods", _NAMES.get(metric, metric.value), reading.form.value, reading.target, current))
+    selector = ",".join(f"{label}={value}" for label, value in _LABELS)
+    return AutoscalerView(
+        _NAMESPACE,
+        "simulated",
+        "deployment/simulated",
+        selector,
+        bounds.min_replicas,
+        bounds.max_replicas,
+        replicas,
+        replicas,
+        tuple(seen),
+    )
+
+
 class FleetOperator:
     """Observes engines from the moment their control servers answer (while the pod warms up), and steers them."""
 
-    def __init__(self, latency: LatencyModel | None, allowed: tuple[int, ...], objective: Objective) -> None:
+    def __init__(
+        self, latency: LatencyModel | None, allowed: tuple[int, ...], objective: Objective, *, preserve: bool = False
+    ) -> None:
+        """``preserve``: with ``spec.autoscaling.preserve``, for which it is shown the autoscaler."""
+        self.preserve = preserve
         self._policy = PolicyView(
             namespace=_NAMESPACE,
             name="simulated",
@@ -45,6 +80,7 @@ class FleetOperator:
             draft_tokens=allowed,
             profile_source=ProfileSource.EXISTING,
             objective=objective,
+            preserve=preserve,
         )
         self._profiles = (ProfileView(_NAMESPACE, f"profile-{_KEY}", _KEY, latency),) if latency else ()
         self._memory = FleetMemory()
@@ -57,10 +93,11 @@ class FleetOperator:
         now: float,
         pods: Mapping[Pod, LoopBrain],
         replicas: Mapping[int, Replica],
+        autoscalers: tuple[AutoscalerView, ...] = (),
     ) -> None:
         """One round: ``pods`` are those that are there, with their brains; ``replicas`` the engines by slot."""
         views = tuple(self._view(now, pod, brain, replicas.get(pod.slot)) for pod, brain in pods.items())
-        snapshot = FleetSnapshot(now, 1, (self._policy,), views, self._profiles)
+        snapshot = FleetSnapshot(now, 1, (self._policy,), views, self._profiles, autoscalers=autoscalers)
         effects, self._memory = decide(snapshot, self._memory)
         brains = {pod.name: brain for pod, brain in pods.items()}
         for effect in effects:

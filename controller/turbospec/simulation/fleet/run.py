@@ -1,18 +1,20 @@
 """One day of one arm: arrivals, a load balancer, pods that come and go, and the autoscaler."""
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from turbospec.fleet.autoscalers import AutoscalerView
 from turbospec.fleet.demand import RequestCounts
 from turbospec.simulation.fleet.arms import PLAN_SECONDS, Arm
 from turbospec.simulation.fleet.balancer import Balancer
 from turbospec.simulation.fleet.files import FleetScenario, MetricName
-from turbospec.simulation.fleet.hpa import SYNC_SECONDS, Autoscaler, ObservedPod
+from turbospec.simulation.fleet.hpa import SYNC_SECONDS, Autoscaler, Form, ObservedPod, Reading
 from turbospec.simulation.fleet.loops import LoopBrain
 from turbospec.simulation.fleet.metrics import Backlog, Telemetry
+from turbospec.simulation.fleet.operator import autoscaler_view
 from turbospec.simulation.fleet.pods import Phase, Pod, victims
 from turbospec.simulation.fleet.replica import Brain, Replica
 from turbospec.simulation.fleet.results import FleetRun, Moment
@@ -62,6 +64,7 @@ class FleetSimulation:
     _output: int = field(default=0, init=False)
     _k_seconds: float = field(default=0.0, init=False)
     _pod_seconds: float = field(default=0.0, init=False)
+    _readings: Sequence[Reading] = field(default=(), init=False)
 
     def __post_init__(self) -> None:
         spec = self.scenario.spec
@@ -120,7 +123,7 @@ class FleetSimulation:
             self._observe()
             if self.arm.operator is not None:
                 steered = {pod: brain for pod in self.pods if isinstance(brain := self._brains.get(pod), LoopBrain)}
-                self.arm.operator.round(now, steered, self.serving.replicas)
+                self.arm.operator.round(now, steered, self.serving.replicas, self._autoscalers())
         if self.arm.plan is not None:
             if due(PLAN_SECONDS):
                 bounds = self.scenario.spec.autoscaler.bounds
@@ -137,7 +140,15 @@ class FleetSimulation:
         readings = self._telemetry.read(
             scaling.metric, scaling.target, self._backlog(), float(self.arm.spec.max_num_batched_tokens)
         )
+        self._readings = readings
         self._scale_to(self._autoscaler.decide(now, self._replicas, observed, readings), now)
+
+    def _autoscalers(self) -> tuple[AutoscalerView, ...]:
+        """What the operator is shown of the autoscaler, where it is to keep that quiet."""
+        if self.arm.operator is None or not self.arm.operator.preserve:
+            return ()
+        bounds, unread = self.scenario.spec.autoscaler.bounds, Reading(Form.VALUE, self.scaling.target)
+        return (autoscaler_view(self.scaling.metric, self._readings or (unread,), self._replicas, bounds),)
 
     def _observed(self, pod: Pod, now: float) -> ObservedPod:
         phase = pod.phase(now)

@@ -1,0 +1,89 @@
+"""``spec.autoscaling`` of a SpeculationPolicy: how TurboSpec gets on with the autoscaler. It never writes replicas."""
+
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from turbospec.wire.base import WireModel
+from turbospec.wire.cel import rules
+
+_EMPTY = "autoscaling.demandQuery is empty: write a PromQL query of requests per second, or remove it"
+
+
+def _said(text: str) -> str:
+    if not text.strip():
+        raise ValueError(_EMPTY)
+    return text
+
+
+PromQL = Annotated[
+    str,
+    Field(max_length=4096, json_schema_extra=rules(("self.matches('[^[:space:]]')", _EMPTY))),
+    AfterValidator(_said),
+]
+"""A query, which only a Prometheus can judge."""
+
+
+_HORIZON = "^[1-9][0-9]{0,3}[sm]$"
+_HORIZON_MESSAGE = "autoscaling.horizon must be 60s to 3600s, or 1m to 60m: write 5m for five minutes"
+
+
+def horizon_seconds(text: str) -> float:
+    """Seconds of a horizon. Raises ValueError, saying what to write, for anything else."""
+    seconds = 0 if re.fullmatch(_HORIZON, text) is None else int(text[:-1]) * (60 if text.endswith("m") else 1)
+    if not 60 <= seconds <= 3600:
+        raise ValueError(_HORIZON_MESSAGE)
+    return float(seconds)
+
+
+def _horizon(text: str) -> str:
+    horizon_seconds(text)
+    return text
+
+
+Horizon = Annotated[
+    str,
+    Field(
+        max_length=8,
+        json_schema_extra=rules(
+            (
+                f"self.matches('{_HORIZON}') && duration(self) >= duration('1m') && duration(self) <= duration('1h')",
+                _HORIZON_MESSAGE,
+            )
+        ),
+    ),
+    AfterValidator(_horizon),
+]
+"""Seconds or minutes, kept as it was written."""
+
+
+class AutoscalingSpec(WireModel):
+    """What the load is taken from, and what is done for an autoscaler that reads something else."""
+
+    preserve: Annotated[
+        bool,
+        Field(
+            description="Keep an autoscaler whose metric speculation distorts (inter-token latency, KV cache usage, "
+            "running requests) from asking for more pods than it would at K=0: K is bounded while it would. For those "
+            "who cannot change the metric; condition ScalingCompatible is then True with reason Preserved.",
+        ),
+    ] = False
+    demand_query: Annotated[
+        PromQL | None,
+        Field(
+            description="PromQL that says how many requests per second come for this policy's pods, as one number: "
+            "gateways queue too, and count what engines have not seen yet. The operator asks its own Prometheus with "
+            "its own access. Where it gives no number, what engines count themselves is taken, and condition "
+            "DemandKnown is False.",
+        ),
+    ] = None
+    horizon: Annotated[
+        Horizon | None,
+        Field(
+            description="How far ahead turbospec_expected_load_ratio looks, for example 5m: the time from asking for a "
+            "pod until it serves. It then says what became of the load at this time of day on the days before, where "
+            "Prometheus holds a day of it (condition HistoryKnown). Default: the slope of the last minutes, as far "
+            "ahead as pods have taken to start.",
+        ),
+    ] = None
