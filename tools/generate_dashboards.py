@@ -36,7 +36,7 @@ taken over `$__rate_interval`, so the scrape interval of the data source in Graf
 **Off** is the same engine at K = 0. An engine that was started without a drafter is faster than that, so no panel
 shows the gain over plain vLLM: no running engine can tell.
 
-Alerts have their own pages in [runbooks](runbooks).
+Alerts have their own pages in [runbooks](runbooks/README.md).
 
 The pictures are drawn by `python -m tests.dashboards.draw docs/images`: each panel in its place, from the answers of a
 real Prometheus to its own queries, over stand-ins in four minutes of changing load. Grafana draws them more finely.

@@ -67,7 +67,9 @@ CHECKS = (
 UNIT = Stage(
     "unit and property tests",
     # Tests differ in length a thousandfold: a worker that is done takes half of what another one has left.
-    python("-m", "pytest", "-n", "4", "--dist", "worksteal", "-m", "not apiserver and not vllm", "tests"),
+    python(
+        "-m", "pytest", "-n", "4", "--dist", "worksteal", "-m", "not apiserver and not vllm and not browser", "tests"
+    ),
     15,
     is_pytest=True,
 )
@@ -77,6 +79,14 @@ APISERVER = Stage(
     # Each worker has an API server of its own; many of these tests wait for leases and time-outs.
     python("-m", "pytest", "-n", "4", "--dist", "worksteal", "-m", "apiserver", "tests"),
     15,
+    is_pytest=True,
+)
+CHROMIUM = Stage("install Chromium (cached)", python("-m", "e2e.chromium"), 10)
+BROWSER = Stage(
+    "web pages in Chromium",
+    # One browser for all of them, which takes both cores.
+    python("-m", "pytest", "-m", "browser", "tests/web"),
+    10,
     is_pytest=True,
 )
 VLLM = Stage("install vLLM on CPU (cached)", python("-m", "e2e.vllm.install"), 20)
@@ -94,7 +104,7 @@ STAGES: dict[str, tuple[Stage, ...]] = {
     "lint": CHECKS,
     "quick": (*CHECKS, UNIT),
     "e2e": (KUBERNETES, VLLM, MODELS, E2E),
-    "all": (*CHECKS, KUBERNETES, UNIT, APISERVER, VLLM, MODELS, REAL_VLLM, E2E),
+    "all": (*CHECKS, KUBERNETES, UNIT, APISERVER, CHROMIUM, BROWSER, VLLM, MODELS, REAL_VLLM, E2E),
 }
 
 

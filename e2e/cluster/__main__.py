@@ -33,9 +33,9 @@ def cli() -> None:
 
 
 @cli.command("build")
-@click.option("--only", default=",".join(build.FOR_LOCAL), show_default=True, help="Comma-separated names.")
+@click.option("--only", default=",".join(build.FOR_TESTS), show_default=True, help="Comma-separated names.")
 def build_binaries(only: str) -> None:
-    """Build Kubernetes, etcd and helm from Go modules, where they are not cached."""
+    """Build Kubernetes, etcd, helm and what judges the chart from Go modules, where they are not cached."""
     build.build(only.split(","), Progress())
 
 

@@ -1,4 +1,4 @@
-"""Building Kubernetes, etcd and helm from pinned Go modules into the cache, once."""
+"""Building Kubernetes, etcd, helm and what judges the chart from pinned Go modules into the cache, once."""
 
 import fcntl
 import hashlib
@@ -6,7 +6,7 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,20 +37,30 @@ PACKAGES = {
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A program built from its own module, unless the machine has one that is new enough."""
+    """A program built from its own module, unless the machine has one that is new enough.
+
+    Where that module replaces others, which ``go install`` refuses, ``wrapper`` is a module of ours that does the same.
+    """
 
     module: str
     version: str
     minimum_major: int
     version_arguments: tuple[str, ...]
     expected: str
+    wrapper: Path | None = None
 
 
 TOOLS = {
     "helm": Tool("helm.sh/helm/v4/cmd/helm", "4.3.1", 3, ("version", "--short"), "2 to 4 minutes on 2 cores, once"),
+    "helm-unittest": Tool(
+        "github.com/helm-unittest/helm-unittest/cmd/helm-unittest", "1.1.2", 1, ("--version",),
+        "1 minute on 2 cores, once", Path(__file__).parent / "helm-unittest",
+    ),
     "kind": Tool("sigs.k8s.io/kind", "0.33.0", 0, ("version",), "20 s, once"),
-}
+    "kubeconform": Tool("github.com/yannh/kubeconform/cmd/kubeconform", "0.8.0", 0, ("-v",), "10 s, once"),
+}  # fmt: skip
 FOR_LOCAL = (*PACKAGES, "helm")
+FOR_TESTS = (*FOR_LOCAL, "helm-unittest", "kubeconform")
 ALL = (*PACKAGES, *TOOLS)
 
 
@@ -74,12 +84,10 @@ class Stamp:
     def recipe(self) -> str:
         """Everything that, changed, means building anew."""
         if tool := TOOLS.get(self.name):
-            return f"{tool.module} {tool.version}\n"
-        digest = hashlib.sha256(" ".join(_link_flags()).encode())
-        sources = MODULE.glob("pause/*.go") if self.name == "pause" else (MODULE / "go.mod", MODULE / "go.sum")
-        for source in sorted(sources):
-            digest.update(source.read_bytes())
-        return f"kubernetes {KUBERNETES_VERSION} {digest.hexdigest()}\n"
+            wrapped = f" {_digest(_pinned(tool.wrapper))}" if tool.wrapper else ""
+            return f"{tool.module} {tool.version}{wrapped}\n"
+        sources = MODULE.glob("pause/*.go") if self.name == "pause" else _pinned(MODULE)
+        return f"kubernetes {KUBERNETES_VERSION} {_digest(sources, ' '.join(_link_flags()))}\n"
 
 
 def build(names: Sequence[str], say: Say) -> None:
@@ -130,9 +138,14 @@ def _build_kubernetes(names: list[str], say: Say) -> None:
 def _build_tool(name: str, tool: Tool, say: Say) -> None:
     go = str(go_command(say))
     flags = ["-trimpath", "-v", "-ldflags", LINK_FLAGS]
-    (binary_folder() / name).unlink(missing_ok=True)  # or a link to the machine's would be written through
-    command = [go, "install", *flags, f"{tool.module}@v{tool.version}"]
-    _compile(command, None, say, {"GOBIN": str(binary_folder())})
+    target = binary_folder() / name
+    target.unlink(missing_ok=True)  # or a link to the machine's would be written through
+    if tool.wrapper:
+        command = [go, "build", "-mod=readonly", *flags, "-o", str(target), tool.module]
+        _compile(command, None, say, module=tool.wrapper)
+    else:
+        command = [go, "install", *flags, f"{tool.module}@v{tool.version}"]
+        _compile(command, None, say, {"GOBIN": str(binary_folder())})
     Stamp(name).write()
 
 
@@ -155,15 +168,22 @@ def _use_system_tool(name: str, tool: Tool) -> bool:
     return True
 
 
-def _compile(command: list[str], packages: int | None, say: Say, settings: dict[str, str] | None = None) -> None:
+def _compile(
+    command: list[str],
+    packages: int | None,
+    say: Say,
+    settings: dict[str, str] | None = None,
+    module: Path | None = None,
+) -> None:
     """Run the compiler, counting the packages that it names (-v) as it finishes them.
 
     Args:
         packages: how many there are in all, if that is known; cached ones are never named.
+        module: where it runs; that of Kubernetes if not given.
     """
     environment = {**go_environment(), **(settings or {})}
     with subprocess.Popen(
-        command, cwd=MODULE, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        command, cwd=module or MODULE, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     ) as compiler:
         assert compiler.stderr is not None
         said = list(_report(compiler.stderr, packages, say))
@@ -188,6 +208,18 @@ def _run_go(command: list[str]) -> list[str]:
     if done.returncode != 0:
         raise ClusterError(f"`{' '.join(command[:2])}` failed: {done.stderr.strip()}")
     return done.stdout.splitlines()
+
+
+def _pinned(module: Path) -> tuple[Path, Path]:
+    """The files that say from what a module of ours is built."""
+    return module / "go.mod", module / "go.sum"
+
+
+def _digest(sources: Iterable[Path], first: str = "") -> str:
+    digest = hashlib.sha256(first.encode())
+    for source in sorted(sources):
+        digest.update(source.read_bytes())
+    return digest.hexdigest()
 
 
 def _link_flags() -> list[str]:

@@ -16,7 +16,8 @@ from e2e.cluster.shell import find, run
 
 BASE_IMAGE = "localhost/turbospec-base:1"
 OPERATOR_IMAGE = "localhost/turbospec:demo"
-DEPENDENCIES_IMAGE = "localhost/turbospec-dependencies:demo"
+KEPT_STAGES = ("dependencies", "sbom")
+"""Of the Dockerfile: they download, and change only with what is locked."""
 DEBIAN_SUITE = "bookworm"
 # Python for our image; the libraries are what real vLLM links to and minbase lacks, for pods that mount it by host path
 BASE_PACKAGES = (
@@ -28,7 +29,7 @@ HASH_CHARACTERS = 12
 _MAKING_BASE, _BUILDING = threading.Lock(), threading.Lock()
 DOCKERFILE_SOURCES = (
     "Dockerfile", ".dockerignore", "e2e/images/pip.sh", "requirements/operator.txt", "requirements/build.txt",
-    "pyproject.toml", "README.md", "LICENSE", "controller", "operator",
+    "requirements/sbom.txt", "pyproject.toml", "README.md", "LICENSE", "controller", "operator",
 )  # fmt: skip
 
 
@@ -94,8 +95,10 @@ def _build(base: Path, archive: Path) -> None:
             "--quiet", "--layers", "--isolation", "chroot", "--network", "host",
             "--build-arg", f"BASE_IMAGE={loaded}", *secret_options(Path(folder)),
         ]  # fmt: skip
-        # a name for the stage of the downloads keeps it when nameless images are removed below
-        run([*buildah, "build", *options, "--target", "dependencies", "--tag", DEPENDENCIES_IMAGE, REPOSITORY])
+        # a name for the stages of the downloads keeps them when nameless images are removed below
+        for stage in KEPT_STAGES:
+            name = f"localhost/turbospec-{stage}:demo"
+            run([*buildah, "build", *options, "--target", stage, "--tag", name, REPOSITORY])
         run([*buildah, "build", *options, "--tag", OPERATOR_IMAGE, REPOSITORY])
     beside = archive.with_suffix(".new")
     beside.unlink(missing_ok=True)

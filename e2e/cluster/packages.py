@@ -68,7 +68,13 @@ def install(requirements: tuple[Requirement, ...], say: Say) -> None:
     say(f"installing Debian packages: {' '.join(command)}")
     if not any(Path("/var/lib/apt/lists").glob("*_Packages*")):
         run(as_root(["apt-get", "update", "-qq"]))
-    run(command)
+    try:
+        run(command)
+    except ClusterError:
+        # Lists that are older than the mirror name packages that it no longer has.
+        say("that failed; once more with new package lists")
+        run(as_root(["apt-get", "update", "-qq"]))
+        run(command)
     require(requirements)
 
 

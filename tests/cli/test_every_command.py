@@ -25,6 +25,7 @@ from turbospec.cli.main import main
 
 ELSEWHERE: Mapping[str, tuple[str, ...]] = {
     "advise": ("advise",),
+    "dashboard": ("dashboard",),
     "diagnose": ("diagnose", "diagnose-events", "diagnose-well"),
     "explain": ("explain-pinned", "explain-pod", "explain-policy"),
     "init": ("init", "init-drafter", "init-json", "init-objective", "init-speculating"),

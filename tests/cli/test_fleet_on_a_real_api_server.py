@@ -9,6 +9,8 @@ from click.testing import CliRunner
 
 from tests.support.apiserver import ApiServer
 from turbospec.cli.main import main
+from turbospec.cli.options import Place
+from turbospec.cli.web.looking import Looker
 
 pytestmark = pytest.mark.apiserver
 
@@ -106,6 +108,13 @@ def test_a_user_of_the_namespace_sees_explains_and_pauses(api_server: ApiServer,
     assert "1.50x" in run(viewer, "explain", "chat-1")[1]
     assert "chat     chat-1   H100 x1    -       3   -            140        +50%" in run(viewer, "top")[1]
     assert "1-8     3" in run(viewer, "schedule", "chat")[1]
+    place = Place(str(viewer), None, namespace)
+    looked = Looker(place.api, place.kube, namespace).latest
+    assert [(each["pod"], each["predictedTokensPerSecond"]) for each in looked.engines] == [("chat-1", 150)]
+    assert [fault.split(":")[0] for fault in looked.profiles.faults] == [
+        f"cannot list speculationprofiles.turbospec.io in namespace {namespace}",
+        "cannot list clusterspeculationprofiles.turbospec.io",
+    ]
     code, said = run(viewer, "pause", "chat")
     assert code == 1
     assert "ask the cluster's administrator" in said

@@ -1,5 +1,6 @@
 """Building: only what is asked for and outdated is built, and unknown names are refused before any work."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,17 @@ def test_whatever_made_the_binary_outdated_builds_it(
     monkeypatch.setattr(build, "_build_missing", lambda missing, _: built.extend(missing))
     build.build(["etcd"], print)
     assert built == ["etcd"]
+
+
+def test_a_tool_with_a_module_of_ours_follows_what_that_pins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own version alone would leave a library that changed unbuilt."""
+    for name in ("go.mod", "go.sum"):
+        (tmp_path / name).write_text(name)
+    wrapped = replace(build.TOOLS["helm-unittest"], wrapper=tmp_path)
+    monkeypatch.setitem(build.TOOLS, "helm-unittest", wrapped)
+    before = build.Stamp("helm-unittest").recipe()
+    (tmp_path / "go.sum").write_text("another")
+    assert build.Stamp("helm-unittest").recipe() != before
 
 
 def test_unknown_names_are_refused_with_the_known_ones() -> None:

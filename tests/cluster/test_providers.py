@@ -1,5 +1,7 @@
 """Which cluster is chosen, and what a choice that cannot work says."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from e2e.cluster import packages, providers
@@ -47,3 +49,32 @@ def test_a_missing_program_is_reported_with_the_command_that_brings_it() -> None
     """The command can be copied as it is."""
     with pytest.raises(ClusterError, match=r"no-such-program\. Install with: .*apt-get install .* some-package"):
         packages.require((Requirement("no-such-program", "some-package"), Requirement("sh", "dash")))
+
+
+@pytest.mark.parametrize("failing", [1, 2])
+def test_package_lists_that_are_older_than_the_mirror_are_renewed(
+    monkeypatch: pytest.MonkeyPatch, failing: int
+) -> None:
+    """Once; what fails with new ones too is reported."""
+    ran: list[str] = []
+    there: list[Requirement] = []
+    wanted = Requirement("some-program", "some-package")
+
+    def run(command: list[str]) -> str:
+        ran.append("update" if "update" in command else "install")
+        if ran[-1] == "install" and ran.count("install") <= failing:
+            raise ClusterError("404 Not Found")
+        if ran[-1] == "install":
+            there.append(wanted)
+        return ""
+
+    monkeypatch.setattr(packages, "run", run)
+    monkeypatch.setattr(packages, "find", lambda _program: "/usr/bin/apt-get")
+    monkeypatch.setattr(packages, "missing", lambda _requirements: [] if there else [wanted])
+    monkeypatch.setattr(packages, "Path", lambda _folder: SimpleNamespace(glob=lambda _pattern: ["lists"]))
+    if failing == 2:
+        with pytest.raises(ClusterError, match="404"):
+            packages.install((wanted,), print)
+    else:
+        packages.install((wanted,), print)
+    assert ran == ["install", "update", "install"]

@@ -8,7 +8,7 @@ import asyncio
 import datetime as dt
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from e2e.audit import Permission
+from tests.operator.foreign_kinds import served
 from tests.operator.operator_process import OperatorProcess
 from tests.operator.samples import KEY, engine_pod, engine_state, policy, profile_result
 from tests.operator.test_autoscalers import deployment, hpa
@@ -56,6 +57,7 @@ from turbospec_operator.cluster import (
 )
 from turbospec_operator.elector import Elector
 from turbospec_operator.engines import EngineClient
+from turbospec_operator.foreign_autoscalers import ForeignReader
 from turbospec_operator.identity import load_master_key
 from turbospec_operator.injection import Runtime
 from turbospec_operator.job_views import Measured
@@ -117,6 +119,12 @@ async def look_for_autoscalers(world: World) -> str:
     world.api.post(f"/apis/apps/v1/namespaces/{world.tenant}/deployments", deployment(world.tenant))
     world.api.post(f"/apis/autoscaling/v2/namespaces/{world.tenant}/horizontalpodautoscalers", scaler)
     _, denied = await AutoscalerReader(world.user, world.tenant).read({world.tenant})
+    return "; ".join(denied)
+
+
+async def look_for_other_autoscalers(world: World) -> str:
+    """Those that are no HPA, where their kinds are served."""
+    _, denied = await ForeignReader(world.user, world.tenant).read({world.tenant})
     return "; ".join(denied)
 
 
@@ -267,6 +275,8 @@ CASES: Mapping[Permission, Ask] = {
     Permission(OPERATOR, "list", "horizontalpodautoscalers.autoscaling"): look_for_autoscalers,
     Permission(OPERATOR, "get", "*.*/scale"): look_for_autoscalers,
     Permission(OPERATOR, "get", "scaledobjects.keda.sh"): look_for_autoscalers,
+    Permission(OPERATOR, "list", "variantautoscalings.llmd.ai"): look_for_other_autoscalers,
+    Permission(OPERATOR, "list", "podautoscalers.autoscaling.internal.knative.dev"): look_for_other_autoscalers,
     Permission(OPERATOR, "patch", f"{POLICIES_NAME}/status"): carry_out(a_policy_status),
     Permission(OPERATOR, "patch", f"{PROFILES_NAME}/status"): carry_out(a_profile_status),
     Permission(OPERATOR, "create", PROFILES_NAME): carry_out(a_profile),
@@ -360,6 +370,13 @@ def configuration(api_with_crds: ApiServer) -> None:
     api.apply({**body, "webhooks": [webhook]})
 
 
+@pytest.fixture(scope="module")
+def other_autoscalers(api_with_crds: ApiServer) -> Iterator[None]:
+    """Kinds that are installed in few clusters; where they are not, nobody asks for them."""
+    with served(api_with_crds):
+        yield
+
+
 @asynccontextmanager
 async def world_of(api: ApiServer, kubeconfig: Path) -> AsyncIterator[World]:
     """A tenant of its own for one case."""
@@ -374,7 +391,7 @@ async def world_of(api: ApiServer, kubeconfig: Path) -> AsyncIterator[World]:
         yield World(api, admin, user, tenant)
 
 
-@pytest.mark.usefixtures("configuration")
+@pytest.mark.usefixtures("configuration", "other_autoscalers")
 @pytest.mark.parametrize("permission", sorted(CASES), ids=str)
 async def test_what_needs_a_permission_names_it_where_it_is_missing(
     api_with_crds: ApiServer, users: Mapping[Permission | None, Path], permission: Permission
@@ -386,7 +403,7 @@ async def test_what_needs_a_permission_names_it_where_it_is_missing(
     assert f"{permission.verb} {resource.removesuffix('/status')}" in said
 
 
-@pytest.mark.usefixtures("configuration", "nothing_elsewhere")
+@pytest.mark.usefixtures("configuration", "other_autoscalers", "nothing_elsewhere")
 async def test_with_all_of_them_nothing_is_said(
     api_with_crds: ApiServer, users: Mapping[Permission | None, Path]
 ) -> None:

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from tests.operator.foreign_kinds import served
 from tests.support.apiserver import ApiServer
 from turbospec.fleet.autoscalers import ForeignAutoscaler
 from turbospec_operator.cluster import Cluster
@@ -47,39 +48,16 @@ def test_where_knative_leaves_it_to_an_hpa_that_one_counts() -> None:
     assert pod_autoscaler(raw({"autoscaling.knative.dev/class": "hpa.autoscaling.knative.dev"})) is None
 
 
-DEFINITION = """
-apiVersion: apiextensions.k8s.io/v1
-kind: CustomResourceDefinition
-metadata: {name: variantautoscalings.llmd.ai}
-spec:
-  group: llmd.ai
-  names: {plural: variantautoscalings, singular: variantautoscaling, kind: VariantAutoscaling}
-  scope: Namespaced
-  versions:
-  - name: v1alpha1
-    served: true
-    storage: true
-    schema:
-      openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}
-"""
-
-
 @pytest.mark.apiserver
 @pytest.mark.timeout(180)
 async def test_what_is_not_installed_is_not_missed_and_what_is_is_found(
     api_with_crds: ApiServer, cluster: Cluster, namespace: str
 ) -> None:
     assert await ForeignReader(cluster, namespace).read({namespace}) == ((), ())
-    api_with_crds.kubectl("apply", "-f", "-", manifest=DEFINITION)
-    try:
-        api_with_crds.kubectl(
-            "wait", "--for=condition=Established", "--timeout=60s", "crd", "variantautoscalings.llmd.ai"
-        )
+    with served(api_with_crds):
         variant = {"apiVersion": "llmd.ai/v1alpha1", "kind": "VariantAutoscaling"}
         meta = {"name": "chat", "namespace": namespace}
         api_with_crds.apply({**variant, "metadata": meta, "spec": {"scaleTargetRef": REFERENCE}})
         found = ForeignAutoscaler(namespace, "chat", "WVA", "deployment/chat")
         assert await ForeignReader(cluster, None).read({namespace}) == ((found,), ())
         assert await ForeignReader(cluster, None).read({"elsewhere"}) == ((), ())
-    finally:
-        api_with_crds.kubectl("delete", "crd", "variantautoscalings.llmd.ai")

@@ -18,6 +18,7 @@ from turbospec.cli.profile.commands import profile
 from turbospec.cli.sim import sim
 from turbospec.cli.simulate import simulate
 from turbospec.cli.simulate_fleet import simulate_fleet
+from turbospec.cli.web.command import dashboard
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -29,7 +30,7 @@ def main() -> None:
     """
 
 
-FLEET = (status, top, explain, schedule, diagnose, must_gather, init, pause, resume)
+FLEET = (status, top, dashboard, explain, schedule, diagnose, must_gather, init, pause, resume)
 for command in (*FLEET, advise, profile, simulate, simulate_fleet, sim, demo, completion):
     main.add_command(command)
 

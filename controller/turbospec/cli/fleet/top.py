@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import click
@@ -51,11 +51,12 @@ def top(policy: str | None, *, everywhere: bool, once: bool, interval: float, pl
 def engines(api: Api, namespace: str | None, policy: str | None) -> list[dict[str, Any]]:
     """Every engine's figures, by policy and pod; None where one is not known. Raises CommandError."""
     return [
-        _figures(each, engine) for each in policies.found(api, namespace, policy) for engine in policies.engines(each)
+        figures(each, engine) for each in policies.found(api, namespace, policy) for engine in policies.engines(each)
     ]
 
 
-def _figures(policy: Raw, engine: Raw) -> dict[str, Any]:
+def figures(policy: Raw, engine: Raw) -> dict[str, Any]:
+    """One engine's, as ``-o json`` has them."""
     return {
         "namespace": policy["metadata"]["namespace"],
         "policy": policy["metadata"]["name"],
@@ -72,9 +73,20 @@ def _figures(policy: Raw, engine: Raw) -> dict[str, Any]:
 
 def _gain(decision: Raw) -> int | None:
     """Predicted goodput of the K that was decided against that of K = 0, in percent more."""
-    rates = {each["draftTokens"]: each["tokensPerSecond"] for each in decision.get("predictions") or ()}
-    off, chosen = rates.get(0), rates.get(decision.get("draftTokens"))
+    rates = predicted(decision)
+    off, chosen = rates.get(0), of_decided(rates, decision)
     return None if not off or chosen is None else round(100 * (chosen / off - 1))
+
+
+def predicted(decision: Raw) -> dict[int, int]:
+    """Tokens per second that the engine expects of each K that it weighed."""
+    return {each["draftTokens"]: each["tokensPerSecond"] for each in decision.get("predictions") or ()}
+
+
+def of_decided(rates: Mapping[int, int], decision: Raw) -> int | None:
+    """Of these rates that of the K that was decided."""
+    decided = decision.get("draftTokens")
+    return None if decided is None else rates.get(decided)
 
 
 def text(found: Sequence[dict[str, Any]], where: str | None) -> str:

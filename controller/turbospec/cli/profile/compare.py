@@ -110,6 +110,17 @@ def goodputs(
     return predict(model, estimates, ks, decodes=batch, kv_tokens=batch * context_tokens)
 
 
+def gains(
+    model: LatencyModel, ks: Sequence[int], batches: Sequence[int], context_tokens: float, acceptance: float
+) -> list[list[float]]:
+    """Goodput at K over goodput at K = 0: a list of every K's for each batch."""
+    rows = []
+    for batch in batches:
+        rates = [each.tokens_per_second or 0.0 for each in goodputs(model, [0, *ks], batch, context_tokens, acceptance)]
+        rows.append([rate / rates[0] for rate in rates[1:]])
+    return rows
+
+
 @dataclass(frozen=True, slots=True)
 class Refit:
     """A fit made anew from the cells. Errors are relative; ``hold_out`` is None where no cell can be left out."""

@@ -8,7 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from turbospec.cli.profile.compare import goodputs
+from turbospec.cli.profile import compare
 from turbospec.cli.profile.files import Profile
 
 MOST_NUMBERED = 16
@@ -42,12 +42,7 @@ def plot(profile: Profile, path: Path, *, acceptance: float, context_tokens: int
 def _gains(axis: Axes, profile: Profile, axes: tuple[list[int], list[int]], context: int, acceptance: float) -> None:
     """Goodput at K over goodput at K = 0; the best K of each batch is framed."""
     batches, ks = axes
-    rows = []
-    for batch in batches:
-        predictions = goodputs(profile.model, [0, *ks], batch, context, acceptance)
-        rates = [each.tokens_per_second or 0.0 for each in predictions]
-        rows.append([rate / rates[0] for rate in rates[1:]])
-    gains = np.log2(np.array(rows).T)
+    gains = np.log2(np.array(compare.gains(profile.model, ks, batches, context, acceptance)).T)
     reach = max(float(np.abs(gains).max()), 0.1)
     image = axis.imshow(gains, cmap="RdYlGn", vmin=-reach, vmax=reach, aspect="auto", origin="lower")
     for column in range(len(batches)):

@@ -1,0 +1,1 @@
+"""``turbospec dashboard``: policies, engines and profiles as a read-only web page on the user's own machine."""
