@@ -1,7 +1,6 @@
 """``python -m benchmarks.fleet``: tune and run all arms, and print what they reached."""
 
 import argparse
-import json
 import os
 import sys
 import time
@@ -16,30 +15,37 @@ from rich.table import Table
 from benchmarks.control.lines import Part
 from benchmarks.control.report import ROOT
 from benchmarks.document import write_between
-from benchmarks.fleet import cases, frontier, verdict
-from benchmarks.fleet.cases import FULL, NAMES, QUICK, SEEDS, Case
+from benchmarks.fleet import cases, frontier, lines, verdict
+from benchmarks.fleet.cases import FULL, NAMES, QUICK, RESULTS, SEEDS, Case
 
-RESULTS = ROOT / "build" / "bench-fleet"
 PICTURE = ROOT / "docs" / "images" / "fleet-frontier.png"
+QUICK_SEEDS = SEEDS[:2]
 
 
 def main(arguments: Sequence[str]) -> int:
     """Exit status 0 once all is measured: a missed target is a result, and the table says so."""
     parser = argparse.ArgumentParser(prog="benchmarks.fleet", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="our signal and running requests only, two seeds")
-    parser.add_argument("--scenarios", type=_names, default=NAMES, help="only these, for instance diurnal,azure")
+    parser.add_argument("--quick", action="store_true", help="what the targets are judged by, diurnal only, two seeds")
+    parser.add_argument("--scenarios", type=_names, default=None, help="only these, for instance diurnal,azure")
+    parser.add_argument("--first", type=int, default=None, metavar="N", help="only the first N arms of each scenario")
     parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1), help="processes")
     parser.add_argument("--document", action="store_true", help="put tables and picture into docs/")
     parser.add_argument("--table-only", action="store_true", help="run nothing: the tables of what earlier runs left")
     options = parser.parse_args(arguments)
     started = time.monotonic()
-    names = [name for name in options.scenarios if cases.there(name)]
-    for name in set(options.scenarios) - set(names):
+    wanted = options.scenarios or (NAMES[:1] if options.quick else NAMES)
+    names = [name for name in wanted if cases.there(name)]
+    for name in set(wanted) - set(names):
         print(f"{name}: left out, its trace is not there", file=sys.stderr)
+    made = {name: cases.made_by(name) for name in names}
+    chosen = QUICK if options.quick else FULL[: options.first]
+    todo = [Case(name, arm, metric.value) for arm, metric in chosen for name in names]
     if not options.table_only:
-        _run_all(names, quick=options.quick, jobs=options.jobs)
-    rows = [row for path in sorted(RESULTS.glob("*.json")) for row in json.loads(path.read_text(encoding="utf-8"))]
-    parts = [part for name in names for part in verdict.parts(rows, name)]
+        lines.run_all(options.jobs, quick=options.quick)
+        _run_all(todo, QUICK_SEEDS if options.quick else SEEDS, made, options.jobs)
+    every = [Case(name, arm, metric.value) for name in names for arm, metric in dict.fromkeys((*FULL, *QUICK))]
+    rows = [row for case in every for row in cases.rows(case, None if options.table_only else made[case.scenario])]
+    parts = [*(part for name in names for part in verdict.parts(rows, name)), *lines.parts()]
     _show(parts)
     if options.document:
         _write_document(parts, rows, names)
@@ -48,19 +54,13 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _run_all(names: Sequence[str], *, quick: bool, jobs: int) -> None:
-    """Every case in a file of its own, as soon as it is done."""
-    seeds = SEEDS[:2] if quick else SEEDS
-    todo = [Case(name, arm, metric.value) for name in names for arm, metric in (QUICK if quick else FULL)]
-    RESULTS.mkdir(parents=True, exist_ok=True)
+def _run_all(todo: Sequence[Case], seeds: Sequence[int], made: dict[str, str], jobs: int) -> None:
+    """Every run is on disk as soon as it is done: who stops it and starts it again goes on from there."""
     with Progress(console=Console(stderr=True), transient=True) as bar:
         progress = bar.add_task("arms", total=len(todo))
         with ProcessPoolExecutor(max_workers=jobs) as pool:
-            running = {pool.submit(cases.measure, case, seeds): case for case in todo}
-            for future in as_completed(running):
-                case, rows = running[future], future.result()
-                name = f"{case.scenario}-{case.arm.replace(':', '-')}-{case.metric}.json"
-                (RESULTS / name).write_text(json.dumps(rows, indent=1), encoding="utf-8")
+            for future in as_completed([pool.submit(cases.measure, c, seeds, made[c.scenario]) for c in todo]):
+                future.result()
                 bar.advance(progress)
 
 
@@ -74,15 +74,28 @@ def _show(parts: Sequence[Part]) -> None:
 
 
 def _write_document(parts: Sequence[Part], rows: Sequence[dict[str, Any]], names: Sequence[str]) -> None:
-    lines = ["| asked | measured | met |", "| --- | --- | --- |"]
-    lines += [f"| {part.asked} | {part.measured} | {'yes' if part.met else '**no**'} |" for part in parts]
+    text = ["| asked | measured | met |", "| --- | --- | --- |"]
+    text += [f"| {part.asked} | {part.measured} | {'yes' if part.met else '**no**'} |" for part in parts]
+    measured = [name for name in names if verdict.cells(rows, name)]
     for name in names:
-        judged = verdict.cases(rows, name)
-        seeds = max((len(found) for found in judged.values()), default=0)
-        lines += ["", f"`{name}`, {seeds} seeds:", "", *verdict.table(rows, name)]
-    frontier.draw(rows, names, PICTURE)
-    lines += ["", "![Misses against replica-hours, from the targets that tuning tried](images/fleet-frontier.png)"]
-    write_between("fleet results", lines)
+        text += ["", f"`{name}`: {cases.words(name)}."]
+        if name not in measured:
+            text += ["Not measured."]
+            continue
+        text += ["", *verdict.table(rows, name)]
+        missing = _missing(rows, name)
+        if missing:
+            text += ["", f"Not measured, or not on all {len(SEEDS)} seeds: {', '.join(missing)}."]
+    frontier.draw(rows, measured, PICTURE)
+    text += ["", "![Misses against replica-hours, from the targets that tuning tried](images/fleet-frontier.png)"]
+    write_between("fleet results", text)
+
+
+def _missing(rows: Sequence[dict[str, Any]], name: str) -> list[str]:
+    found = verdict.cells(rows, name)
+    return [
+        f"`{arm}` on {metric.value}" for arm, metric in FULL if len(found.get((arm, metric.value), ())) < len(SEEDS)
+    ]
 
 
 def _names(text: str) -> tuple[str, ...]:

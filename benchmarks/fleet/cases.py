@@ -1,35 +1,51 @@
 """What is run: arms and metrics on scenarios, each with a target that was tuned in the same way."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.control.report import ROOT
+from benchmarks.fleet.store import Row, Store, fingerprint, read
+from turbospec.simulation.files import read_yaml
 from turbospec.simulation.fleet.files import FleetScenario, MetricName, load_scenario
-from turbospec.simulation.fleet.judge import run, tuned
-from turbospec.simulation.fleet.results import FleetRun
+from turbospec.simulation.fleet.judge import best_of, first_target, run, variants
+from turbospec.simulation.fleet.tuning import HOPELESS_MISSES, Tuned, tune
 
 SCENARIOS = Path(__file__).parent / "scenarios"
+RESULTS = ROOT / "build" / "bench-fleet"
 NAMES = ("diurnal", "flash-crowd", "slow-ramp", "azure")
 TUNING_SEED = 100
 """Targets are found on a day that is not among those that are judged."""
 SEEDS = (0, 1, 2, 3, 4)
 
-RUNNING, EXPECTED = MetricName.RUNNING_REQUESTS, MetricName.EXPECTED_PODS
+RUNNING, EXPECTED, NOW = MetricName.RUNNING_REQUESTS, MetricName.EXPECTED_PODS, MetricName.OFFERED_LOAD_RATIO
+OTHERS = (MetricName.TOKEN_BACKLOG, MetricName.KV_CACHE_USAGE, MetricName.INTER_TOKEN_LATENCY)
 QUICK = (
     ("turbospec", EXPECTED),
     ("oracle", RUNNING),
+    ("plain", EXPECTED),
     ("plain", RUNNING),
-    ("turbospec", RUNNING),
-    ("loop", RUNNING),
-    ("static:1", RUNNING),
+    ("static:1", EXPECTED),
 )
 FULL = (
-    *((arm, metric) for arm in ("plain", "off", "static:best", "loop", "turbospec") for metric in MetricName),
-    ("oracle", RUNNING),
+    *QUICK[:-1],
+    ("loop", EXPECTED),
+    ("static:best", EXPECTED),
+    ("turbospec", RUNNING),
+    ("loop", RUNNING),
+    ("static:best", RUNNING),
+    ("off", RUNNING),
+    ("off", EXPECTED),
+    *((arm, metric) for metric in OTHERS for arm in ("plain", "turbospec", "static:best", "loop")),
+    ("turbospec", NOW),
 )
-"""An oracle fleet reads no metric; it is named under the first."""
+"""First what the targets are judged by. An oracle fleet reads no metric; it is named under the first."""
 LEFT_ALONE = "turbospec, target of plain"
-"""Speculation comes, and nobody touches the autoscaler of the plain fleet."""
+PRESERVED = "preserve, target of plain"
+"""Speculation comes, and nobody touches the autoscaler of the plain fleet; with ``autoscaling.preserve`` or without."""
+LEFT = {RUNNING: "turbospec", MetricName.KV_CACHE_USAGE: "preserve", MetricName.INTER_TOKEN_LATENCY: "preserve"}
+"""Which it is, by what that autoscaler reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +56,47 @@ class Case:
     arm: str
     metric: str
 
+    @property
+    def path(self) -> Path:
+        """Where its runs are."""
+        return RESULTS / self.scenario / f"{self.arm.replace(':', '-')}-{self.metric}.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """A run's row, as tuning looks at it."""
+
+    row: Row
+
+    @property
+    def arm(self) -> str:
+        """The variant that ran."""
+        return str(self.row["arm"])
+
+    @property
+    def target(self) -> float:
+        """Of its autoscaler."""
+        return float(self.row["target"])
+
+    @property
+    def miss_share(self) -> float:
+        """Of the day's requests."""
+        return float(self.row["misses"]["share"])
+
+    @property
+    def replica_seconds(self) -> float:
+        """What it cost."""
+        return float(self.row["replicaSeconds"])
+
+
+def scenario_file(name: str) -> Path:
+    """Where the scenario of this name is."""
+    return SCENARIOS / f"{name}.yaml"
+
 
 def scenario(name: str) -> FleetScenario:
     """The scenario of this name."""
-    return load_scenario(SCENARIOS / f"{name}.yaml")
+    return load_scenario(scenario_file(name))
 
 
 def there(name: str) -> bool:
@@ -52,19 +105,48 @@ def there(name: str) -> bool:
     return all(part.trace is None or (SCENARIOS / part.trace).exists() for part in given.spec.load)
 
 
-def measure(case: Case, seeds: tuple[int, ...]) -> list[dict[str, Any]]:
-    """The runs that tuning took, and one for each seed at the target that it found."""
-    given, metric = scenario(case.scenario), MetricName(case.metric)
-    found = tuned(given, case.arm, metric, seed=TUNING_SEED)
-    rows = [_row(case, one, tuning=True) for one in found.runs]
-    if found.best is not None:
-        judged = found.best
-        rows += [_row(case, run(given, judged.arm, metric, judged.target, seed=seed), tuning=False) for seed in seeds]
-        if case.arm == "plain" and metric is RUNNING:
-            left = replace(case, arm=LEFT_ALONE)
-            rows += [_row(left, run(given, "turbospec", metric, judged.target, seed=s), tuning=False) for s in seeds]
-    return rows
+def made_by(name: str) -> str:
+    """What runs of this scenario are made by now."""
+    return fingerprint(scenario_file(name))
 
 
-def _row(case: Case, found: FleetRun, *, tuning: bool) -> dict[str, Any]:
-    return {"scenario": case.scenario, "case": case.arm, "tuning": tuning, **found.as_json()}
+def words(name: str) -> str:
+    """Engine, contexts and objective of a scenario."""
+    spec, part = scenario(name).spec, scenario(name).spec.load[0]
+    engine = Path(read_yaml(scenario_file(name))["engine"]).stem
+    lengths = "lengths of the trace" if part.trace else f"{part.prompt_tokens} + {part.output_tokens} tokens a request"
+    token, first = spec.objective.time_per_output_token, spec.objective.time_to_first_token
+    ceilings = [f"{ceiling.milliseconds} ms {what}" for ceiling, what in ((token, "TPOT"), (first, "TTFT")) if ceiling]
+    return f"engine `{engine}`, {lengths}, {' and '.join(ceilings)}"
+
+
+def measure(case: Case, seeds: Sequence[int], made: str) -> None:
+    """Tune on a day of its own, then run one day for each seed; all of it goes into the case's file."""
+    given, metric, store = scenario(case.scenario), MetricName(case.metric), Store(case.path, made)
+
+    def at(arm: str, target: float, seed: int) -> Ran:
+        most = HOPELESS_MISSES if seed == TUNING_SEED else None
+        return Ran(
+            store.get(arm, target, seed, lambda: run(given, arm, metric, target, seed=seed, most_misses=most).as_json())
+        )
+
+    def tuned(arm: str) -> Tuned[Ran]:
+        return tune(lambda target: at(arm, target, TUNING_SEED), first_target(given, arm, metric))
+
+    best = best_of([tuned(arm) for arm in variants(given, case.arm)]).best
+    if best is None:
+        return
+    for seed in seeds:
+        at(best.arm, best.target, seed)
+        if case.arm == "plain" and metric in LEFT:
+            at(LEFT[metric], best.target, seed)
+
+
+def rows(case: Case, made: str | None = None) -> list[dict[str, Any]]:
+    """What is known of a case; with ``made`` only what was made by this."""
+    found = []
+    for row in read(case.path, made):
+        left = {"turbospec": LEFT_ALONE, "preserve": PRESERVED} if case.arm == "plain" else {}
+        name, tuning = left.get(row["arm"], case.arm), row["seed"] == TUNING_SEED
+        found.append({"scenario": case.scenario, "case": name, "tuning": tuning, **row})
+    return found

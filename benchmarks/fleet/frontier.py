@@ -19,7 +19,7 @@ def draw(rows: Sequence[dict[str, Any]], scenarios: Sequence[str], path: Path) -
     for axis, scenario in zip(axes, scenarios, strict=True):
         curves: dict[tuple[str, str], list[tuple[float, float]]] = {}
         for row in rows:
-            if row["scenario"] == scenario and row["tuning"]:
+            if row["scenario"] == scenario and row["tuning"] and not row.get("stopped"):
                 point = (row["replicaSeconds"] / 3600.0, max(LEAST, 100.0 * row["misses"]["share"]))
                 curves.setdefault((row["case"], row["metric"]), []).append(point)
         for (arm, metric), points in sorted(curves.items()):

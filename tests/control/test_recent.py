@@ -48,8 +48,10 @@ def test_a_k_that_was_left_before_anything_was_known_may_come() -> None:
     assert left.at(101.0, text(0.6), 3) == set()
 
 
-def test_what_an_engine_leaves_in_its_first_minutes_may_come_back() -> None:
-    """It knew little of the text then."""
+@pytest.mark.parametrize(("informed", "recent"), [(False, set()), (True, {1})])
+def test_what_an_engine_leaves_in_its_first_minutes_may_come_back(informed: bool, recent: set[int]) -> None:
+    """It knew little of the text then, unless it was told."""
     left = settled(SETTLED_SECONDS - 1.0)
+    left.informed = informed
     left.leave(1, 100.0, expected_tokens(text(0.6), 3))
-    assert left.at(101.0, text(0.6), 3) == set()
+    assert left.at(101.0, text(0.6), 3) == recent

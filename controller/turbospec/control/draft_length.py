@@ -14,10 +14,6 @@ HYSTERESIS_MARGIN = 0.02
 """Another K must promise this much more goodput than the one in force: about the noise of the estimates, and the most
 that staying can cost."""
 
-RECENT_MARGIN = 0.10
-"""By so much another K must promise more, or the one in force miss a ceiling, for one that was left a moment ago to
-come back: less is not worth a K that goes to and fro."""
-
 
 class Reason(StrEnum):
     """Why K is what it is."""
@@ -33,7 +29,7 @@ class Reason(StrEnum):
     NO_PROFILE = "NoProfile"
     """The highest goodput by step times learnt while serving, where no profile was given."""
     UNATTAINABLE = "Unattainable"
-    """No allowed K meets the objective: the one that misses it least."""
+    """No allowed K meets the objective: the one that delivers most, which is the soonest way back under it."""
 
 
 class Bounding(StrEnum):
@@ -93,17 +89,17 @@ def choose(
 
     ``goodput`` has shape (len(allowed), batches), column 0 for batch 1; ``allowed`` rises. Of equals the smallest
     K wins. ``margin`` may be a matrix: [best, previous]; ``back`` is asked at least of the K that the previous one had
-    replaced. ``excess`` (same shape) above 1 forbids a K; where all are forbidden the smallest excess wins. A K of
-    ``recent`` replaces another only for ``RECENT_MARGIN``, in goodput or in a ceiling.
+    replaced. ``excess`` (same shape) above 1 forbids a K, unless all are forbidden. No K of ``recent`` replaces
+    another, whatever it promises.
     """
-    columns, ks, raw = np.arange(goodput.shape[1]), np.array(allowed), goodput
+    columns, ks = np.arange(goodput.shape[1]), np.array(allowed)
     free = best = goodput.argmax(axis=0)
     unattainable: NDArray[np.bool_] = np.zeros(goodput.shape[1], dtype=np.bool_)
     if excess is not None:
         met = excess <= 1.0
         unattainable = np.asarray(~met.any(axis=0))
-        goodput = np.where(met, goodput, 0.0)
-        best = np.where(unattainable, excess.argmin(axis=0), goodput.argmax(axis=0))
+        goodput = np.where(met | unattainable, goodput, 0.0)
+        best = goodput.argmax(axis=0)
     chosen = best
     left: NDArray[np.intp] = np.full(goodput.shape[1], -1)
     if previous is not None:
@@ -117,13 +113,8 @@ def choose(
         if back is not None:
             needed = np.where(ks[best] == left, np.maximum(needed, back), needed)
         keep = goodput[best, columns] <= goodput[before, columns] * (1.0 + needed)
-        keep = keep & ~unattainable
         if len(recent):
-            near = raw[best, columns] <= raw[before, columns] * (1.0 + RECENT_MARGIN)
-            if excess is not None:
-                allowed_excess = (1.0 + RECENT_MARGIN) * np.maximum(1.0, excess[best, columns])
-                near &= excess[before, columns] <= allowed_excess
-            keep = keep | (near & np.isin(ks[best], list(recent)))
+            keep = keep | np.isin(ks[best], list(recent))
         chosen = np.where(keep, before, best)
         left = np.where(ks[chosen] == had, left, had)
     entries: list[int] = ks[chosen].tolist()

@@ -103,6 +103,7 @@ class EngineLoop:
                 return
             self._learn()
             self._estimator.set_prior(settings.prior)
+            self._left.informed = bool(settings.prior) and settings.latency is not None
             self._settings = settings
             self._burst = None
             planner = self._planner

@@ -1,8 +1,10 @@
 """How long an engine step takes: measured cells first, a fit where there are none."""
 
+import hashlib
+import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 
 import numpy as np
@@ -90,6 +92,14 @@ class LatencyModel:
     def max_draft_tokens(self) -> int:
         """The largest K that was measured; beyond it the model extrapolates."""
         return max(cell.draft_tokens for cell in self.cells)
+
+    @cached_property
+    def digest(self) -> str:
+        """Names the content by which it predicts; worked out once, for the fleet loop asks each round."""
+        content: list[object] = [[asdict(cell) for cell in self.cells], asdict(self.fit)]
+        if self.doubt:
+            content.append(self.doubt)
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def step_seconds(
         self,

@@ -5,7 +5,8 @@ from turbospec.control.goodput import expected_tokens
 
 RECENT_SECONDS = 130.0
 """Requests of one text differ, and a batch holds some tens of them for seconds: what their mean says is right for them
-and not for the next ones. Two minutes hold many batches; the rest is what a decision takes."""
+and not for the next ones. Two minutes hold many batches; the rest is what a decision takes. However much a K promises
+that was left meanwhile, going to and fro is what autoscalers and people see."""
 SETTLED_SECONDS = 120.0
 """What an engine leaves before so much time has passed, it leaves knowing little of the text. Held to that, five of 504
 steady points of the control benchmark ran up to 4% below the best K for two minutes."""
@@ -17,15 +18,17 @@ class LeftLately:
     """When each K was left, by the clock of the steps, and what text gave then."""
 
     def __init__(self) -> None:
+        self.informed = False
+        """Whether the engine was told step times and text before it served: then its first minutes are like any."""
         self._left: dict[int, tuple[float, float | None]] = {}
         self._began: float | None = None
 
     def leave(self, draft_tokens: int, seconds: float, tokens: float | None) -> None:
         """This K was in force until now; ``tokens`` per step are expected of the longest draft.
 
-        Of no account within ``SETTLED_SECONDS`` of the first call of ``at``.
+        Of no account within ``SETTLED_SECONDS`` of the first call of ``at``, unless ``informed``.
         """
-        if self._began is not None and seconds - self._began >= SETTLED_SECONDS:
+        if self._began is not None and (self.informed or seconds - self._began >= SETTLED_SECONDS):
             self._left[draft_tokens] = seconds, tokens
 
     def forget(self) -> None:

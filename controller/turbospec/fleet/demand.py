@@ -5,7 +5,9 @@ not. So rates are counted at arrival, and what waits is counted because it has c
 """
 
 import math
-from dataclasses import astuple, dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, replace
+from operator import add, attrgetter
 
 from turbospec.fleet.trend import REACTION_SECONDS, Trend
 
@@ -45,6 +47,9 @@ class RequestCounts:
     prefill_tokens: int
     finished: int
     output_tokens: int
+
+
+_COUNTS: Callable[[RequestCounts], tuple[int, ...]] = attrgetter(*(each.name for each in fields(RequestCounts)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,14 +115,14 @@ def between(before: RequestCounts, now: RequestCounts) -> RequestCounts | None:
         now.finished - before.finished,
         now.output_tokens - before.output_tokens,
     )
-    return None if any(count < 0 for count in astuple(found)) else found
+    return None if min(_COUNTS(found)) < 0 else found
 
 
 def plus(one: RequestCounts, other: RequestCounts | None) -> RequestCounts:
     """Both together; None adds nothing."""
     if other is None:
         return one
-    return RequestCounts(*(a + b for a, b in zip(astuple(one), astuple(other), strict=True)))
+    return RequestCounts(*map(add, _COUNTS(one), _COUNTS(other)))
 
 
 def observe(memory: DemandMemory, happened: RequestCounts, elapsed_seconds: float) -> DemandMemory:

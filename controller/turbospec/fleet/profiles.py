@@ -1,9 +1,7 @@
 """Which profile fits an engine: the one with its key, in its namespace or else of the cluster."""
 
-import hashlib
-import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 from turbospec.control.latency import LatencyModel
 from turbospec.fleet.snapshot import ProfileView
@@ -97,16 +95,9 @@ def fitting(view: ProfileView) -> FittingProfile:
     return FittingProfile(
         reference(view),
         view.latency,
-        _model_digest(view.latency),
+        view.latency.digest,
         None,
         view.coverage,
         view.measured_seconds,
         view.served,
     )
-
-
-def _model_digest(latency: LatencyModel) -> str:
-    content: list[object] = [[asdict(cell) for cell in latency.cells], asdict(latency.fit)]
-    if latency.doubt:
-        content.append(latency.doubt)
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

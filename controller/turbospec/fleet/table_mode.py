@@ -34,7 +34,7 @@ PROBE_PAUSE_SECONDS = 4.0
 
 @dataclass(frozen=True, slots=True)
 class TableChoice:
-    """A table, and the batches at which no K meets the objective: K is the one there that misses it least."""
+    """A table, and the batches at which no K meets the objective: K is the one there that delivers most."""
 
     table: tuple[TableRange, ...]
     unattainable: frozenset[int] = frozenset()

@@ -20,7 +20,7 @@ REASONS: dict[str, str] = {
     Reason.NO_LATENCY_MODEL: "nothing tells yet what a step costs: the engine waits for a profile",
     Reason.NO_ACCEPTANCE: "nothing tells yet how many drafts are accepted",
     Reason.NO_PROFILE: "it is predicted to deliver most, by step times learnt while serving: there is no profile",
-    Reason.UNATTAINABLE: "no allowed K meets spec.objective; this one misses it least",
+    Reason.UNATTAINABLE: "no allowed K meets spec.objective; this one delivers most",
 }
 BOUNDS: dict[str, str] = {
     Bounding.GOODPUT: "longer drafts would deliver less",

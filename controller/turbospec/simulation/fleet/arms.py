@@ -17,7 +17,7 @@ from turbospec.simulation.fleet.load_signal import LoadRatio, of_loops, of_text
 from turbospec.simulation.fleet.loops import LoopBrain, objective_of
 from turbospec.simulation.fleet.operator import FleetOperator
 from turbospec.simulation.fleet.replica import Brain
-from turbospec.simulation.measure import profile
+from turbospec.simulation.measure import Measured, profile
 from turbospec.simulation.text import Floats
 
 NAMES = "plain, off, static:K, loop, turbospec, preserve, oracle"
@@ -84,8 +84,8 @@ def arm_named(name: str, scenario: FleetScenario, seed: int) -> Arm:
 
 
 @cache
-def _profile(engine: str) -> LatencyModel:
-    return profile(EngineFile.model_validate_json(engine), 0).model
+def _profile(engine: str) -> Measured:
+    return profile(EngineFile.model_validate_json(engine), 0)
 
 
 @lru_cache(maxsize=4)
@@ -98,7 +98,7 @@ def drawn(scenario: FleetScenario, seed: int) -> Day:
     return _day(scenario.spec.model_dump_json(by_alias=True, exclude_none=True), scenario.path, seed)
 
 
-def latency_of(spec: EngineFile) -> LatencyModel:
+def measured_of(spec: EngineFile) -> Measured:
     """What the product's own grid and fit say of this engine, measured once in a process.
 
     A profile compares draft lengths; of an engine without a drafter only what it says of K = 0 is used.
@@ -106,6 +106,11 @@ def latency_of(spec: EngineFile) -> LatencyModel:
     if len(spec.allowed) == 1:
         spec = spec.model_copy(update={"allowed_draft_tokens": [0, 1]})
     return _profile(spec.model_dump_json(by_alias=True, exclude_none=True))
+
+
+def latency_of(spec: EngineFile) -> LatencyModel:
+    """The model of it."""
+    return measured_of(spec).model
 
 
 def _with(scenario: FleetScenario, engine: EngineFile) -> FleetScenario:

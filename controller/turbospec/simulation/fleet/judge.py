@@ -1,12 +1,12 @@
 """Arms by name, at one target or a tuned one: what the command and the benchmark run."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from turbospec.simulation.fleet.arms import arm_named
 from turbospec.simulation.fleet.files import FleetScenario, MetricName
 from turbospec.simulation.fleet.results import FleetRun
 from turbospec.simulation.fleet.run import FleetSimulation, Scaling
-from turbospec.simulation.fleet.tuning import Tuned, tune
+from turbospec.simulation.fleet.tuning import HOPELESS_MISSES, Run, Tuned, tune
 
 DEFAULT_TARGETS = {
     MetricName.RUNNING_REQUESTS: 20.0,
@@ -17,7 +17,7 @@ DEFAULT_TARGETS = {
     MetricName.EXPECTED_PODS: 0.9,
 }
 """Where tuning begins for metrics that the scenario names no target of."""
-ORACLE_TARGET = 0.7
+ORACLE_TARGET = 0.9
 """Engine seconds of work per second of a replica at which tuning an oracle fleet begins."""
 
 Progress = Callable[[float], None]
@@ -32,20 +32,33 @@ def run(
     seed: int,
     progress: Progress | None = None,
     keep_moments: bool = False,
+    most_misses: float | None = None,
 ) -> FleetRun:
     """One arm of one seed at one target; ``static:best`` is the K above 0 with the fewest misses, then replica-hours.
 
-    ScenarioError for names, engines and loads that cannot be used.
+    With ``most_misses`` (a share of the day's requests) the day ends where so many have missed. ScenarioError for
+    names, engines and loads that cannot be used.
     """
-    if arm == "static:best":
-        ks = [k for k in scenario.spec.engine.allowed if k > 0]
-        found = [
-            run(scenario, f"static:{k}", metric, target, seed=seed, progress=progress, keep_moments=keep_moments)
-            for k in ks
-        ]
-        return min(found, key=lambda one: (one.missed, one.replica_seconds))
-    made = arm_named(arm, scenario, seed)
-    return FleetSimulation(scenario, made, Scaling(metric, target), seed, progress, keep_moments).run()
+    found = [
+        FleetSimulation(
+            scenario,
+            arm_named(name, scenario, seed),
+            Scaling(metric, target),
+            seed,
+            progress,
+            keep_moments,
+            most_misses,
+        ).run()
+        for name in variants(scenario, arm)
+    ]
+    return min(found, key=lambda one: (one.missed, one.replica_seconds))
+
+
+def variants(scenario: FleetScenario, arm: str) -> list[str]:
+    """The arms that ``arm`` is the best of: every K above 0 for ``static:best``, else itself."""
+    if arm != "static:best":
+        return [arm]
+    return [f"static:{k}" for k in scenario.spec.engine.allowed if k > 0]
 
 
 def first_target(scenario: FleetScenario, arm: str, metric: MetricName) -> float:
@@ -56,14 +69,18 @@ def first_target(scenario: FleetScenario, arm: str, metric: MetricName) -> float
     return autoscaler.target if autoscaler.metric is metric else DEFAULT_TARGETS[metric]
 
 
-def tuned(scenario: FleetScenario, arm: str, metric: MetricName, *, seed: int) -> Tuned:
+def tuned(scenario: FleetScenario, arm: str, metric: MetricName, *, seed: int) -> Tuned[FleetRun]:
     """The arm's own target: fewest replica-hours at no more than 1% misses."""
 
-    def at(target: float) -> FleetRun:
-        return run(scenario, arm, metric, target, seed=seed)
+    def at(name: str) -> Tuned[FleetRun]:
+        return tune(
+            lambda target: run(scenario, name, metric, target, seed=seed, most_misses=HOPELESS_MISSES),
+            first_target(scenario, name, metric),
+        )
 
-    if arm != "static:best":
-        return tune(at, first_target(scenario, arm, metric))
-    found = [tuned(scenario, f"static:{k}", metric, seed=seed) for k in scenario.spec.engine.allowed if k > 0]
-    held = [one for one in found if one.best is not None]
-    return min(held or found, key=lambda one: one.best.replica_seconds if one.best else float("inf"))
+    return best_of([at(name) for name in variants(scenario, arm)])
+
+
+def best_of(found: Sequence[Tuned[Run]]) -> Tuned[Run]:
+    """The variant of fewest replica-hours among those that have a target; the first where none has."""
+    return min(found, key=lambda one: one.best.replica_seconds if one.best else float("inf"))

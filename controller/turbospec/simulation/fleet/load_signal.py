@@ -8,7 +8,7 @@ from turbospec.control.acceptance import PositionEstimate
 from turbospec.control.latency import LatencyModel
 from turbospec.control.objective import Objective
 from turbospec.fleet.capacity import Attainable, Capability, LoadSignal, attainable, load_signal
-from turbospec.fleet.demand import DemandMemory, RequestCounts, demand, lengths, observe
+from turbospec.fleet.demand import DemandMemory, Lengths, RequestCounts, demand, lengths, observe
 from turbospec.simulation.files import EngineFile
 from turbospec.simulation.fleet.arrivals import Texts
 from turbospec.simulation.fleet.loops import LoopBrain
@@ -59,26 +59,35 @@ class LoadRatio:
         found = self._signal()
         return None if found is None else found.expected_pods
 
+    @property
+    def lengths(self) -> Lengths | None:
+        """Of the requests seen lately; None before there were enough."""
+        return lengths(self._memory)
+
+    @property
+    def engine(self) -> Capability:
+        """What one engine may run, with what is known of the text now."""
+        return Capability(
+            latency=self._latency,
+            estimates=self._estimates(),
+            draft_tokens=self._draft_tokens,
+            max_num_seqs=self._spec.max_num_seqs,
+            max_num_batched_tokens=self._spec.max_num_batched_tokens,
+            kv_cache_tokens=self._spec.kv_cache_tokens,
+            graph_sizes=tuple(self._spec.graph.padded_to) if self._spec.graph else (),
+            objective=self._objective,
+        )
+
     def _signal(self) -> LoadSignal | None:
-        offered, size = demand(self._memory, self._waiting, self._start_seconds), lengths(self._memory)
+        offered, size = demand(self._memory, self._waiting, self._start_seconds), self.lengths
         if offered is None or size is None or not self._ready:
             return None
-        estimates = self._estimates()
+        engine = self.engine
         place = (
-            *(round((e.acceptance or 0.0) / SAME_ACCEPTANCE) for e in estimates),
+            *(round((e.acceptance or 0.0) / SAME_ACCEPTANCE) for e in engine.estimates),
             *(round(np.log(max(n, 1.0)) / SAME_LENGTH) for n in (size.prompt_tokens, size.output_tokens)),
         )
         if self._known is None or self._known[0] != place:
-            engine = Capability(
-                latency=self._latency,
-                estimates=estimates,
-                draft_tokens=self._draft_tokens,
-                max_num_seqs=self._spec.max_num_seqs,
-                max_num_batched_tokens=self._spec.max_num_batched_tokens,
-                kv_cache_tokens=self._spec.kv_cache_tokens,
-                graph_sizes=tuple(self._spec.graph.padded_to) if self._spec.graph else (),
-                objective=self._objective,
-            )
             self._known = (place, attainable(engine, size))
         rates = self._known[1]
         return None if rates is None else load_signal(offered, size, [rates] * self._ready)

@@ -46,7 +46,7 @@ class LoopBrain:
             max_num_batched_tokens=spec.max_num_batched_tokens,
         )
         self.loop = EngineLoop(self.limits, startup_table(spec.allowed, spec.max_num_seqs))
-        self.loop.configure(LoopSettings("local", spec.allowed, None, latency, (), objective))
+        self.configure(LoopSettings("local", spec.allowed, None, latency, (), objective))
         self.switches: list[tuple[float, int, int]] = []
         """When a new table gave the batch of that moment another K: time, old K, new K."""
         self.drafted = [0] * spec.max_draft_tokens
@@ -60,11 +60,19 @@ class LoopBrain:
         self._started: float | None = None
         self._seq = 0
 
+    def configure(self, settings: LoopSettings) -> None:
+        """Put settings in force, as a document does."""
+        self.settings = settings
+        self.loop.configure(settings)
+
     @property
     def oscillations(self) -> int:
-        """Changes of K that were taken back within two minutes."""
+        """Changes of K that were taken back within two minutes, in the day: its warm-up counts for nothing."""
         pairs = zip(self.switches, self.switches[1:], strict=False)
-        return sum(later[2] == before[1] and later[0] - before[0] <= OSCILLATION_SECONDS for before, later in pairs)
+        return sum(
+            later[2] == before[1] and later[0] - before[0] <= OSCILLATION_SECONDS and later[0] >= 0.0
+            for before, later in pairs
+        )
 
     def estimates(self) -> tuple[PositionEstimate, ...]:
         """Acceptance and yield by position."""

@@ -106,7 +106,7 @@ class FleetOperator:
                 settings = LoopSettings(
                     "local", effect.allowed_draft_tokens, None, effect.latency, prior, effect.objective
                 )
-                brains[effect.engine.pod].loop.configure(settings)
+                brains[effect.engine.pod].configure(settings)
                 self._applied[effect.engine.pod] = effect.document_id
                 self.pushes += 1
 

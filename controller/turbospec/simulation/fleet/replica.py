@@ -15,6 +15,8 @@ from turbospec.simulation.files import EngineFile
 from turbospec.simulation.step_time import StepTime, Work
 
 TIE_STEPS = 1e-9
+LEAST_DECODES = 0.5
+"""Fewer are rather none."""
 LOOKS = 4.0
 """How often a full engine is looked at while one request is expected to end."""
 
@@ -100,6 +102,8 @@ class Replica:
     steps: int = 0
     joined: list[tuple[int, int]] = field(default_factory=list)
     """Requests that began to decode in this macro step, and after how many of its steps."""
+    joined_prompts: int = 0
+    """Tokens of their prompts."""
     first_tokens: list[tuple[int, float]] = field(default_factory=list)
     draft_tokens: Sequence[int] = (0,)
     seconds: list[float] = field(default_factory=list)
@@ -125,7 +129,7 @@ class Replica:
 
     def advance(self, start: float, end: float) -> None:
         """Whole steps from the last one's end until ``end`` is reached or passed; nothing where that is so already."""
-        self.joined, self.first_tokens, self.prefills, self.steps = [], [], [], 0
+        self.joined, self.first_tokens, self.prefills, self.steps, self.joined_prompts = [], [], [], 0, 0
         self.began = clock = max(self.clock, start)
         if clock >= end:
             return
@@ -136,19 +140,17 @@ class Replica:
         self.draft_tokens = self.brain.decide(load)
         self.seconds = [self._seconds(self.running, k, self.kv_running, 0) for k in self.draft_tokens]
         while clock < end:
-            decodes, kv = self._now(clock, end)
-            tokens, computed, completed = self._prefill(decodes, kv, clock)
-            if tokens:
-                took = self._mean_seconds(decodes, kv + computed, tokens)
-                self._count(decodes, 1, took)
-                clock += took
-                self.prefills.append((tokens, took))
-                for request in completed:
-                    self.first_tokens.append((request, clock))
-                    self.joined.append((request, self.steps))
-                continue
+            if self.prefilling or self._arrived(clock):
+                decodes, kv = self._now(clock, end)
+                tokens, computed, completed = self._prefill(decodes, kv, clock)
+                if tokens:
+                    took = self._mean_seconds(decodes, kv + computed, tokens)
+                    self._count(decodes, 1, took)
+                    clock += took
+                    self._prefilled(tokens, took, completed, clock)
+                    continue
             until = self._next_look(clock, end)
-            if decodes < 0.5:
+            if self._decodes((clock - self.began) / (end - self.began)) < LEAST_DECODES:
                 clock = until
                 continue
             # As many as there are in the middle of it: those that end do so all along.
@@ -159,17 +161,31 @@ class Replica:
             clock += count * took
         self.clock = clock
 
+    def _arrived(self, now: float) -> bool:
+        return bool(self.waiting) and self.requests.at[self.waiting[0]] <= now
+
+    def _prefilled(self, tokens: int, took: float, completed: Sequence[int], ended: float) -> None:
+        self.prefills.append((tokens, took))
+        for request in completed:
+            self.first_tokens.append((request, ended))
+            self.joined.append((request, self.steps))
+            self.joined_prompts += self.requests.prompt[request]
+
     def _expected_steps(self, seconds: float) -> int:
         took = self.seconds[0] if self.seconds else 0.0
         return max(1, round(seconds / took)) if took > 0.0 else 1
 
+    def _decodes(self, gone: float) -> float:
+        """Decoding requests when so much of this macro step is over, as far as one can expect."""
+        decodes = self.running + len(self.joined) - self.leaving * gone
+        return decodes if decodes > 0.0 else 0.0
+
     def _now(self, clock: float, end: float) -> tuple[float, float]:
-        """Decoding requests and their KV cache at a moment of this macro step, as far as one can expect."""
+        """Decoding requests and their KV cache at a moment of this macro step."""
         gone = (clock - self.began) / (end - self.began)
-        decodes = max(0.0, self.running + len(self.joined) - self.leaving * gone)
-        grown = decodes * self.growth * self.steps
-        prompts = sum(self.requests.prompt[request] for request, _ in self.joined)
-        return decodes, max(0.0, self.kv_running + grown + prompts - self.leaving_kv * gone)
+        decodes = self._decodes(gone)
+        kv = self.kv_running + decodes * self.growth * self.steps + self.joined_prompts - self.leaving_kv * gone
+        return decodes, kv if kv > 0.0 else 0.0
 
     def _next_look(self, clock: float, end: float) -> float:
         """Until when nothing but decoding goes on: the next arrival, or room for one that waits."""
@@ -194,13 +210,13 @@ class Replica:
 
     def _seconds(self, decodes: float, k: int, kv: float, prefill: int) -> float:
         n = round(decodes)
-        drafted = min(n * k, max(0, self.spec.max_num_batched_tokens - n)) if n else 0
+        drafted = n * k
+        if n + drafted > self.spec.max_num_batched_tokens:
+            drafted = max(0, self.spec.max_num_batched_tokens - n)
         return self.step_time.seconds(Work(n, k, drafted, k if drafted else 0, kv, prefill))
 
     def _prefill(self, decodes: float, kv: float, now: float) -> tuple[int, int, list[int]]:
         """Prefill tokens of the coming step, KV tokens that they read, and the requests whose prefill ends with it."""
-        if not self.prefilling and not (self.waiting and self.requests.at[self.waiting[0]] <= now):
-            return 0, 0, []
         asked = max(self.draft_tokens)
         budget = int(self.spec.max_num_batched_tokens - decodes * (1 + asked))
         tokens = computed = 0
@@ -212,7 +228,7 @@ class Replica:
             entry[1] += chunk
             tokens += chunk
         promised = sum(entry[2] for entry in self.prefilling)
-        while tokens < budget and self.waiting and self.requests.at[self.waiting[0]] <= now:
+        while tokens < budget and self._arrived(now):
             request = self.waiting[0]
             needed = self.requests.prompt[request] + self.generated.get(request, 0)
             there = decodes + len(self.prefilling)

@@ -8,6 +8,7 @@ import numpy as np
 
 from turbospec.fleet.autoscalers import AutoscalerView
 from turbospec.fleet.demand import RequestCounts
+from turbospec.simulation.fleet.advice import worth_of
 from turbospec.simulation.fleet.arms import PLAN_SECONDS, Arm
 from turbospec.simulation.fleet.balancer import Balancer
 from turbospec.simulation.fleet.files import FleetScenario, MetricName
@@ -16,16 +17,21 @@ from turbospec.simulation.fleet.loops import LoopBrain
 from turbospec.simulation.fleet.metrics import Backlog, Telemetry
 from turbospec.simulation.fleet.operator import autoscaler_view
 from turbospec.simulation.fleet.pods import Phase, Pod, victims
-from turbospec.simulation.fleet.replica import Brain, Replica
-from turbospec.simulation.fleet.results import FleetRun, Moment
+from turbospec.simulation.fleet.replica import Brain
+from turbospec.simulation.fleet.results import FleetRun, Moment, Requests
 from turbospec.simulation.fleet.serving import MACRO_SECONDS, Serving
 
-ROUND_SECONDS = 5.0
-"""How often the operator observes; in production every 2 s."""
+OBSERVE_SECONDS = 5.0
+"""How often arrivals are counted for the load signal; in production every 2 s."""
+ROUND_SECONDS = 10.0
+"""How often the fleet loop decides; in production every 2 s. New pods warm up for longer than that."""
 LONGEST_DRAIN = 1800.0
 """After the day its last requests are followed for so long; what is not done then is a miss."""
 SPARE_SLOTS = 2
 """Times the most replicas: pods that end hold their slots beside those that take their place."""
+
+LOOK_TICKS = 200
+"""Between two looks at how far the day is, and whether it is worth its end."""
 
 Progress = Callable[[float], None]
 
@@ -48,13 +54,18 @@ class FleetSimulation:
     seed: int = 0
     progress: Progress | None = None
     keep_moments: bool = False
+    most_misses: float | None = None
+    """Share of the day's requests: the day ends where so many have missed."""
     pods: list[Pod] = field(default_factory=list, init=False)
     """Those that are there, in the order of their creation."""
     gateway: deque[int] = field(default_factory=deque, init=False)
     """Requests that no ready pod could take."""
     serving: Serving = field(init=False)
     _all: list[Pod] = field(default_factory=list, init=False)
+    _ready: list[Pod] = field(default_factory=list, init=False)
+    """In this macro step."""
     _brains: dict[Pod, Brain] = field(default_factory=dict, init=False)
+    _tick: int = field(default=0, init=False)
     _replicas: int = field(default=0, init=False)
     _moments: list[Moment] = field(default_factory=list, init=False)
     _events: int = field(default=0, init=False)
@@ -74,24 +85,18 @@ class FleetSimulation:
         self._autoscaler = Autoscaler(spec.autoscaler.bounds)
         self._balancer = Balancer(spec.load_balancer)
         self._telemetry = Telemetry(self.arm.spec.kv_cache_tokens, self.arm.signal)
+        self._ticks = round((self.arm.day.end - self.arm.day.begins) / MACRO_SECONDS)
+        self._scale_to(spec.autoscaler.initial_replicas, self.arm.day.begins - spec.startup.seconds)
+        self._events = 0
 
     def run(self) -> FleetRun:
         """The whole day, and its last requests to their end."""
-        day, spec = self.arm.day, self.scenario.spec
-        self._scale_to(spec.autoscaler.initial_replicas, day.begins - spec.startup.seconds)
-        self._events = 0
-        tick, ticks = 0, round((day.end - day.begins) / MACRO_SECONDS)
-        drained = ticks + round(LONGEST_DRAIN / MACRO_SECONDS)
-        while tick < ticks or (self.requests_there and tick < drained):
-            now = day.begins + tick * MACRO_SECONDS
-            self._live(now)
-            if tick < ticks:
-                self._control(tick, now)
-            self._arrive(now + MACRO_SECONDS, open_=tick < ticks)
-            self._serve(now)
-            tick += 1
-            if self.progress is not None and tick % 200 == 0:
-                self.progress(min(1.0, tick / ticks))
+        while self.advance():
+            if self._tick % LOOK_TICKS == 0:
+                if self._hopeless():
+                    break
+                if self.progress is not None:
+                    self.progress(min(1.0, self._tick / self._ticks))
         return FleetRun.of(
             self.scenario,
             self.arm,
@@ -103,7 +108,36 @@ class FleetSimulation:
             scale_events=self._events,
             mean_draft_tokens=self._k_seconds / max(self._pod_seconds, 1e-9),
             moments=self._moments,
+            stopped=self._hopeless(),
+            worth=worth_of(self.scenario, self.arm) if self.arm.operator is not None else None,
         )
+
+    def advance(self) -> bool:
+        """One macro step; False, and nothing is done, where the day and its last requests have ended."""
+        drained = self._ticks + round(LONGEST_DRAIN / MACRO_SECONDS)
+        open_ = self._tick < self._ticks
+        if not open_ and not (self.requests_there and self._tick < drained):
+            return False
+        now = self.now
+        self._live(now)
+        if open_:
+            self._control(self._tick, now)
+        self._ready = [pod for pod in self.pods if pod.phase(now) is Phase.READY]
+        self._arrive(now + MACRO_SECONDS, open_=open_)
+        self._serve(now)
+        self._tick += 1
+        return True
+
+    @property
+    def now(self) -> float:
+        """When the coming macro step begins."""
+        return self.arm.day.begins + self._tick * MACRO_SECONDS
+
+    def _hopeless(self) -> bool:
+        if self.most_misses is None:
+            return False
+        found = Requests.of(self.scenario.spec.objective, self.arm.day, self.serving)
+        return int((found.slow | found.late).sum()) > self.most_misses * len(found.at)
 
     @property
     def requests_there(self) -> int:
@@ -119,11 +153,11 @@ class FleetSimulation:
         def due(seconds: float) -> bool:
             return tick % round(seconds / MACRO_SECONDS) == 0
 
-        if due(ROUND_SECONDS):
+        if due(OBSERVE_SECONDS):
             self._observe()
-            if self.arm.operator is not None:
-                steered = {pod: brain for pod in self.pods if isinstance(brain := self._brains.get(pod), LoopBrain)}
-                self.arm.operator.round(now, steered, self.serving.replicas, self._autoscalers())
+        if due(ROUND_SECONDS) and self.arm.operator is not None:
+            steered = {pod: brain for pod in self.pods if isinstance(brain := self._brains.get(pod), LoopBrain)}
+            self.arm.operator.round(now, steered, self.serving.replicas, self._autoscalers())
         if self.arm.plan is not None:
             if due(PLAN_SECONDS):
                 bounds = self.scenario.spec.autoscaler.bounds
@@ -186,29 +220,26 @@ class FleetSimulation:
                 self._brains[pod] = arm.brain(pod.number)
             if phase is Phase.READY and replica is None:
                 self.serving.start(pod.slot, self._brains[pod], now)
-        arm.there[:] = [
-            brain
-            for pod, brain in self._brains.items()
-            if isinstance(brain, LoopBrain) and pod.phase(now) is Phase.READY
-        ]
+        if arm.brains:
+            arm.there[:] = [
+                brain
+                for pod, brain in self._brains.items()
+                if isinstance(brain, LoopBrain) and pod.phase(now) is Phase.READY
+            ]
 
     def _arrive(self, until: float, *, open_: bool) -> None:
         if open_:
             following = int(np.searchsorted(self.arm.day.at, until))
             self.gateway.extend(range(self._arrived, following))
             self._arrived = following
-        ready = self._ready(until - MACRO_SECONDS)
-        if ready:
-            self._balancer.spread(self.gateway, ready)
-
-    def _ready(self, now: float) -> list[Replica]:
-        return [self.serving.replicas[pod.slot] for pod in self.pods if pod.phase(now) is Phase.READY]
+        if self._ready and self.gateway:
+            self._balancer.spread(self.gateway, [self.serving.replicas[pod.slot] for pod in self._ready])
 
     def _serve(self, now: float) -> None:
         ended = self.serving.tick(now, now + MACRO_SECONDS)
         self._finished += len(ended)
         self._output += int(self.arm.day.output[ended].sum()) if ended else 0
-        ready = {pod.name: self.serving.replicas[pod.slot] for pod in self.pods if pod.phase(now) is Phase.READY}
+        ready = {pod.name: self.serving.replicas[pod.slot] for pod in self._ready}
         self._telemetry.tick(ready)
         if now >= 0.0:
             for replica in ready.values():
@@ -236,7 +267,7 @@ class FleetSimulation:
             now.output_tokens - before.output_tokens,
         )
         starts = self.scenario.spec.startup.seconds
-        signal.observe(happened, ROUND_SECONDS, waiting=float(waiting), ready=replicas, start_seconds=starts)
+        signal.observe(happened, OBSERVE_SECONDS, waiting=float(waiting), ready=replicas, start_seconds=starts)
 
     def _ready_now(self) -> int:
         return sum(pod.terminated is None and pod.slot in self.serving.replicas for pod in self.pods)
@@ -266,5 +297,6 @@ class FleetSimulation:
                 sum(ks) / len(ks) if ks else None,
                 sum(there) / len(there) if there else None,
                 self.arm.signal.value() if self.arm.signal is not None else None,
+                self.arm.signal.expected_pods() if self.arm.signal is not None else None,
             )
         )

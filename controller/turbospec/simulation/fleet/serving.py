@@ -59,6 +59,7 @@ class Serving:
         self._rows = _Rows(none, none, none, none, np.zeros(0))
         self._shares = np.zeros((slots, spec.max_draft_tokens + 1))
         self._shares[:, 0] = 1.0
+        self._mixed: list[Sequence[int]] = [(0,)] * slots
         self._admissions = 0
         self.replicas: dict[int, Replica] = {}
         self.first_token: Floats = np.full(len(day.at), np.nan)
@@ -168,10 +169,11 @@ class Serving:
         for replica in replicas:
             i, ks = replica.slot, replica.draft_tokens
             steps[i], began[i], clock[i] = replica.steps, replica.began, replica.clock
-            share = self._shares[i]
-            share[:] = 0.0
-            for k in ks:
-                share[k] += 1.0 / len(ks)
+            if self._mixed[i] != ks:
+                self._mixed[i], share = ks, self._shares[i]
+                share[:] = 0.0
+                for k in ks:
+                    share[k] += 1.0 / len(ks)
         rate = (texts.tokens @ self._shares.T)[rows.kind, rows.slot]
         spread = np.sqrt(texts.deviation**2 @ self._shares.T)[rows.kind, rows.slot]
         taken = steps[rows.slot]
