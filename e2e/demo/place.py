@@ -1,5 +1,6 @@
 """The demo's cluster and how its pods are reached: directly in the local cluster's network, else by port-forward."""
 
+import os
 import re
 import subprocess
 from contextlib import AbstractContextManager, ExitStack, nullcontext
@@ -39,7 +40,8 @@ class Place:
         self.prometheus_url: str | None = None
         self._say = say
         self._network = ExitStack()
-        self._inside = False
+        self._own_network: int | None = None
+        """Once inside the cluster's: a descriptor of the network that this process came from."""
         self._forwards: list[subprocess.Popen[str]] = []
 
     @property
@@ -65,22 +67,29 @@ class Place:
             forward.wait()
         self._forwards.clear()
         self._network.close()
-        self._inside = False
+        self._own_network = None
         self.provider.down()
 
     def enter(self) -> Kube:
         """From here on this process, and all it starts, is where pods answer, as far as there is such a place."""
         if not self.is_local:
             return Kube(self.provider.kubeconfig())
-        if not self._inside:
+        if self._own_network is None:
             node = ClusterState.load(self._paths).nodes[0]
+            self._own_network = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+            self._network.callback(os.close, self._own_network)
             self._network.enter_context(inside_network(NAMESPACES / node.network_namespace))
-            self._inside = True
         return Kube(self._paths.kubeconfig_inside)
+
+    def outside(self) -> AbstractContextManager[None]:
+        """Within the block what is started is where the machine's other processes are."""
+        if self._own_network is None:
+            return nullcontext()
+        return inside_network(Path(f"/proc/self/fd/{self._own_network}"))
 
     def address(self, namespace: str, pod: str, ip: str) -> PodAddress:
         """The pod's own address, or that of a port-forward that lives until ``down``."""
-        if self._inside:
+        if self._own_network is not None:
             return PodAddress(f"http://{ip}:{SERVING_PORT}", f"http://{ip}:{CONTROL_PORT}")
         command = [
             str(binary("kubectl")), f"--kubeconfig={self.provider.kubeconfig()}", "port-forward",

@@ -1,0 +1,49 @@
+"""The web page of ``turbospec dashboard`` beside the demo: its user's look at what happens, in a browser."""
+
+import subprocess
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from e2e.cluster.progress import Say
+from e2e.demo.place import Place
+
+TURBOSPEC = Path(sys.executable).parent / "turbospec"
+END_SECONDS = 10.0
+
+
+class WebPage:
+    """Runs while the block does. The demo goes on without it where it cannot: the reason is said."""
+
+    def __init__(self, place: Place, namespace: str, say: Say) -> None:
+        self._place, self._namespace, self._say = place, namespace, say
+        self._process: subprocess.Popen[str] | None = None
+
+    def __enter__(self) -> Self:
+        """Say where it is. It is in the machine's own network, as the browser is, and not in the cluster's."""
+        config = self._place.provider.kubeconfig()
+        where = (f"--kubeconfig={config}", f"--namespace={self._namespace}")
+        with self._place.outside():
+            self._process = subprocess.Popen(
+                [str(TURBOSPEC), "dashboard", "--no-browser", *where],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+        said = self._process.stdout.readline().strip() if self._process.stdout else ""
+        self._say(said.removesuffix(" until Ctrl-C.") or "the dashboard did not start")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End it."""
+        if self._process is not None:
+            self._process.terminate()
+            try:
+                self._process.wait(END_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
