@@ -1,5 +1,6 @@
 """The web page of ``turbospec dashboard`` beside the demo: its user's look at what happens, in a browser."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from e2e.demo.place import Place
 
 TURBOSPEC = Path(sys.executable).parent / "turbospec"
 END_SECONDS = 10.0
+URL = re.compile(r"http://\S+/")
 
 
 class WebPage:
@@ -19,6 +21,8 @@ class WebPage:
     def __init__(self, place: Place, namespace: str, say: Say) -> None:
         self._place, self._namespace, self._say = place, namespace, say
         self._process: subprocess.Popen[str] | None = None
+        self.url: str | None = None
+        """Where it is, with a slash at its end; None where it did not start."""
 
     def __enter__(self) -> Self:
         """Say where it is. It is in the machine's own network, as the browser is, and not in the cluster's."""
@@ -33,7 +37,9 @@ class WebPage:
                 text=True,
             )
         said = self._process.stdout.readline().strip() if self._process.stdout else ""
-        self._say(said.removesuffix(" until Ctrl-C.") or "the dashboard did not start")
+        found = URL.search(said)
+        self.url = found.group() if found else None
+        self._say(f"see the fleet at {self.url}" if self.url else f"going on without the web page: {said}")
         return self
 
     def __exit__(

@@ -10,13 +10,16 @@ from typing import Any
 
 import aiohttp
 import pytest
+import requests
 import yaml
 
 from e2e import audit
 from e2e.cluster.errors import ClusterError
+from e2e.cluster.progress import Progress
 from e2e.demo import stack
 from e2e.demo.engines import Engines
 from e2e.demo.kube import POLICIES, PROFILES, SYSTEM_NAMESPACE, Kube, condition, is_ready, wait_for
+from e2e.demo.page import WebPage
 from e2e.demo.phases import FIXED, OFF
 from e2e.demo.place import Place
 from e2e.load.requests import SERVED_MODEL
@@ -193,6 +196,20 @@ def test_a_policy_that_selects_nothing_says_so(kube: Kube) -> None:
         assert ready["status"] == "True"
     finally:
         kube.kubectl("delete", "specpol", "lost", "-n", NAMESPACE)
+
+
+def test_the_web_page_shows_the_engines_that_there_are(place_and_kube: tuple[Place, Kube]) -> None:
+    """As ``turbospec dashboard`` serves it to a browser of this machine."""
+    place, kube = place_and_kube
+    with WebPage(place, NAMESPACE, Progress()) as page:
+        assert page.url
+        with place.outside(), urlopen(f"{page.url}api/snapshot", timeout=30) as answer:
+            seen = json.load(answer)
+    assert {each["pod"] for each in seen["engines"]} == {
+        pod.metadata.name for pod in kube.pods(NAMESPACE, stack.LABELS)
+    }
+    assert all(each["draftTokens"] is not None for each in seen["engines"])
+    assert [each["fault"] for each in seen["profiles"]] == [None]
 
 
 def test_every_permission_is_used_and_none_is_missing(place_and_kube: tuple[Place, Kube]) -> None:
