@@ -203,11 +203,10 @@ def test_the_web_page_shows_the_engines_that_there_are(place_and_kube: tuple[Pla
     place, kube = place_and_kube
     with WebPage(place, NAMESPACE, Progress()) as page:
         assert page.url
-        with place.outside(), urlopen(f"{page.url}api/snapshot", timeout=30) as answer:
-            seen = json.load(answer)
-    assert {each["pod"] for each in seen["engines"]} == {
-        pod.metadata.name for pod in kube.pods(NAMESPACE, stack.LABELS)
-    }
+        with place.outside():
+            seen = requests.get(f"{page.url}api/snapshot", timeout=30).json()
+    pods = {pod.metadata.name for pod in kube.pods(NAMESPACE, stack.LABELS)}
+    assert {each["pod"] for each in seen["engines"]} == pods
     assert all(each["draftTokens"] is not None for each in seen["engines"])
     assert [each["fault"] for each in seen["profiles"]] == [None]
 
