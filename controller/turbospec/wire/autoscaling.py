@@ -81,9 +81,9 @@ class AutoscalingSpec(WireModel):
     horizon: Annotated[
         Horizon | None,
         Field(
-            description="How far ahead turbospec_expected_load_ratio looks, for example 5m: the time from asking for a "
-            "pod until it serves. It then says what became of the load at this time of day on the days before, where "
-            "Prometheus holds a day of it (condition HistoryKnown). Default: the slope of the last minutes, as far "
+            description="How far ahead turbospec_expected_pods_at_full_load and the other expected series look, for "
+            "example 5m: the time from asking for a pod until it serves. They then say what became of the load "
+            "at this time of day on the days before, where Prometheus holds a day of it (condition HistoryKnown). Default: the slope of the last minutes, as far "
             "ahead as pods have taken to start.",
         ),
     ] = None
