@@ -82,8 +82,8 @@ class AutoscalingSpec(WireModel):
         Horizon | None,
         Field(
             description="How far ahead turbospec_expected_pods_at_full_load and the other expected series look, for "
-            "example 5m: the time from asking for a pod until it serves. They then say what became of the load "
-            "at this time of day on the days before, where Prometheus holds a day of it (condition HistoryKnown). Default: the slope of the last minutes, as far "
-            "ahead as pods have taken to start.",
+            "example 5m: the time from asking for a pod until it serves. They then say what became of the load at this "
+            "time of day on the days before, where Prometheus holds a day of it (condition HistoryKnown). Default: the "
+            "slope of the last minutes, as far ahead as pods have taken to start.",
         ),
     ] = None
