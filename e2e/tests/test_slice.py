@@ -26,7 +26,7 @@ from e2e.load.requests import SERVED_MODEL
 from e2e.manifests.serving import NAMESPACE, POLICY, policy
 from e2e.models.prompts import dial_continuation, dial_prompt
 from e2e.tests.conftest import DRAFT_TOKENS
-from e2e.tests.watching import Fleet, is_high, is_low
+from e2e.tests.watching import Fleet, is_high, is_low, timed
 
 # the first test also waits for the cluster and the profile
 pytestmark = [pytest.mark.timeout(1500)]
@@ -223,7 +223,7 @@ def test_every_permission_is_used_and_none_is_missing(place_and_kube: tuple[Plac
 
 
 async def test_uninstalling_leaves_the_engines_serving(kube: Kube, fleet: Fleet) -> None:
-    """The last test here: TurboSpec goes, requests are answered, and the engines go on deciding by themselves."""
+    """TurboSpec goes, requests are answered, and the engines go on deciding by themselves."""
     await fleet.follows(PREDICTABLE, FEW, is_high, FOLLOW_SECONDS, "K high before the uninstallation")
     before = await fleet.watch.engines.states()
     kube.helm("uninstall", stack.RELEASE, "--namespace", SYSTEM_NAMESPACE, "--wait", "--timeout", "90s")
@@ -235,3 +235,12 @@ async def test_uninstalling_leaves_the_engines_serving(kube: Kube, fleet: Fleet)
     assert all(is_ready(pod) for pod in kube.pods(NAMESPACE, stack.LABELS))
     prompt = dial_prompt(PREDICTABLE, 7)
     assert await answers(fleet.watch.engines, [prompt]) == [dial_continuation(prompt, ANSWER_TOKENS)]
+
+
+def test_what_remains_is_deleted_without_an_operator(kube: Kube) -> None:
+    """The last test here: nothing has a finalizer of ours, neither policies and profiles nor pods that serve."""
+    with timed("policies and profiles deleted without an operator"):
+        kube.kubectl("delete", "specpol,specprof", "--all", "-n", NAMESPACE, "--timeout=60s")
+    with timed("namespace with serving pods deleted"):
+        kube.kubectl("delete", "namespace", NAMESPACE, "--timeout=180s")
+    assert "turbospec.io" in kube.kubectl("get", "crds", "-o", "name")
