@@ -38,9 +38,10 @@ shows the gain over plain vLLM: no running engine can tell.
 
 Alerts have their own pages in [runbooks](runbooks/README.md).
 
-The pictures are drawn by `make e2e-dashboards` (into `build/dashboards`): each panel in its place, from the answers of a real
-Prometheus to its own queries, over the operator, three policies and twenty stand-ins on two nodes of a local cluster, in four
-minutes of changing load. One stand-in has no drafter, one no runtime, so that not all is well. Grafana draws them more finely.
+The pictures are drawn by `make e2e-dashboards` (into `build/dashboards`): each panel in its place, from the answers
+of a real Prometheus to its own queries, over the operator, three policies and twenty stand-ins on two nodes of a
+local cluster, in four minutes of changing load. One stand-in has no drafter, one no runtime, so that not all is well.
+Grafana draws them more finely.
 """
 
 
