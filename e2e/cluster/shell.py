@@ -6,6 +6,7 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from e2e.cluster.errors import ClusterError
 
@@ -55,3 +56,13 @@ def wait_until(condition: Callable[[], bool], *, seconds: float, what: str, ever
         if time.monotonic() > deadline:
             raise ClusterError(f"gave up after {seconds:.0f} s waiting for {what}")
         time.sleep(every)
+
+
+def end(process: subprocess.Popen[Any], seconds: float) -> None:
+    """Ask it to end, wait for it that long, and then make it."""
+    process.terminate()
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

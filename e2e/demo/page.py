@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from e2e.cluster.progress import Say
+from e2e.cluster.shell import end
 from e2e.demo.place import Place
 
 TURBOSPEC = Path(sys.executable).parent / "turbospec"
@@ -47,9 +48,4 @@ class WebPage:
     ) -> None:
         """End it."""
         if self._process is not None:
-            self._process.terminate()
-            try:
-                self._process.wait(END_SECONDS)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+            end(self._process, END_SECONDS)

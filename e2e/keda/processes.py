@@ -10,6 +10,7 @@ from threading import Thread
 
 from e2e.autoscaling.external_metrics import NAMESPACE, SERVICE
 from e2e.cluster.pki import CertificateAuthority
+from e2e.cluster.shell import end
 from tests.operator.scaled_fleets import Fleets
 
 STOP_SECONDS = 10.0
@@ -28,12 +29,7 @@ def program(command: Sequence[str | Path], log: Path, environment: Mapping[str, 
     try:
         yield
     finally:
-        process.terminate()
-        try:
-            process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end(process, STOP_SECONDS)
 
 
 @contextlib.contextmanager

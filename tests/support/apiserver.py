@@ -19,6 +19,7 @@ from e2e.cluster.api import wait_ready
 from e2e.cluster.config import audit_policy_yaml
 from e2e.cluster.paths import binary
 from e2e.cluster.pki import CertificateAuthority, kubeconfig, service_account_keys
+from e2e.cluster.shell import end
 from tests.support.ports import free_ports
 
 START_TIMEOUT_SECONDS = 60.0  # 5 s on an idle machine; several builds may run beside
@@ -60,12 +61,7 @@ class ApiServer:
     def stop(self) -> None:
         """Stop both servers by their own process ids; harmless when they are not running."""
         for process in reversed(self._processes):
-            process.terminate()
-            try:
-                process.wait(STOP_TIMEOUT_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            end(process, STOP_TIMEOUT_SECONDS)
         self._processes.clear()
 
     def kubeconfig_for(self, user: str, groups: Sequence[str] = ()) -> Path:

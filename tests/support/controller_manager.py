@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import Self
 
 from e2e.cluster.paths import binary
+from e2e.cluster.shell import end
 from tests.support.apiserver import STOP_TIMEOUT_SECONDS, ApiServer
 
 CONTROLLERS = ("horizontal-pod-autoscaler-controller", "deployment-controller", "replicaset-controller")
@@ -41,9 +42,4 @@ class ControllerManager:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._process is not None:
-            self._process.terminate()
-            try:
-                self._process.wait(STOP_TIMEOUT_SECONDS)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+            end(self._process, STOP_TIMEOUT_SECONDS)
