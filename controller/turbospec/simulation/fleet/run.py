@@ -86,6 +86,7 @@ class FleetSimulation:
         self._autoscaler = Autoscaler(spec.autoscaler.bounds)
         self._balancer = Balancer(spec.load_balancer)
         self._telemetry = Telemetry(self.arm.spec.kv_cache_tokens, self.arm.signal)
+        self._of_day = int(np.count_nonzero(self.arm.day.at >= 0.0))
         # By request: tokens of all prompts before it.
         self._prompts = np.concatenate([[0], self.arm.day.prompt.cumsum()])
         self._arrivals = self.arm.day.at.tolist()
@@ -140,8 +141,8 @@ class FleetSimulation:
     def _hopeless(self) -> bool:
         if self.most_misses is None:
             return False
-        found = Requests.of(self.scenario.spec.objective, self.arm.day, self.serving)
-        return int((found.slow | found.late).sum()) > self.most_misses * len(found.at)
+        found = Requests.of(self.scenario.spec.objective, self.arm.day, self.serving, self._arrived)
+        return int((found.slow | found.late).sum()) > self.most_misses * self._of_day
 
     @property
     def requests_there(self) -> int:
