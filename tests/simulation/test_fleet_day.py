@@ -155,6 +155,21 @@ def test_an_oracle_fleet_holds_the_objective_with_fewer_replicas_than_an_autosca
     assert oracle.replica_seconds < rival.replica_seconds
 
 
+def test_the_best_k_without_foresight_is_between_a_fixed_k_and_an_oracle_fleet() -> None:
+    """Its pods are the oracle's, its replicas the autoscaler's, by a load that nobody had to learn."""
+    given = busy()
+    found = {arm: simulation(given, arm, "expectedPods", 0.8).run() for arm in ("best-k", "static:3")}
+    oracle = simulation(given, "oracle", "expectedPods", 0.8).run()
+    assert found["best-k"].scale_events > 0
+    assert found["best-k"].replica_seconds <= found["static:3"].replica_seconds
+    assert found["best-k"].replica_seconds > oracle.replica_seconds
+
+
+def test_the_best_k_runs_without_the_drafter_where_an_oracle_does() -> None:
+    given = busy(engine={"plain": {"speedup": 3.0}})
+    assert simulation(given, "best-k", "expectedPods", 0.8).run().mean_draft_tokens == 0.0
+
+
 def pod(number: int, created: float, *, terminated: bool = False) -> Pod:
     return Pod(number, number, created, StartupSpec(), 0.0 if terminated else None)
 
