@@ -14,9 +14,9 @@ from turbospec.simulation.fleet.tuning import MOST_MISSES
 
 Row = dict[str, Any]
 RUNNING = MetricName.RUNNING_REQUESTS.value
-EXPECTED = MetricName.EXPECTED_PODS.value
-OURS = ("turbospec", EXPECTED)
-BEST_K = ("best-k", EXPECTED)
+WANTED = MetricName.WANTED_PODS.value
+OURS = ("turbospec", WANTED)
+BEST_K = ("best-k", WANTED)
 """The oracle's engines under the autoscaler. What an oracle fleet saves beyond it, it saves by knowing arrivals."""
 NO_RIVALS = {"turbospec", "oracle", BEST_K[0], LEFT_ALONE, PRESERVED}
 Cells = Mapping[tuple[str, str], list[Row]]
@@ -70,7 +70,7 @@ def parts(rows: Sequence[Row], scenario: str) -> list[Part]:
 
 def _plain_is_best(scenario: str, found: Cells) -> list[Part]:
     """An oracle runs it without the drafter: what is said counts, and what comes of pods that are started so."""
-    ours, followed = found[OURS], ("plain", EXPECTED)
+    ours, followed = found[OURS], ("plain", WANTED)
     said = [row["recommended"] for row in ours]
     low, high = (float(np.mean([row["replicasSaved"][end] for row in ours])) for end in (0, 1))
     first = Part(

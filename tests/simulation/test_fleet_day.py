@@ -117,6 +117,7 @@ def test_every_metric_scales_up_under_load(metric: MetricName) -> None:
         MetricName.TOKEN_BACKLOG: 1000.0,
         MetricName.OFFERED_LOAD_RATIO: 0.4,
         MetricName.EXPECTED_PODS: 0.4,
+        MetricName.WANTED_PODS: 0.4,
     }
     audit = simulation(busy(), "off", metric, targets[metric])
     audit.keep_moments = True
