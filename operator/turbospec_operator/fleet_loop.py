@@ -160,7 +160,7 @@ class FleetLoop:
         self._advisor.look(observed)
         snapshot = self._advisor.advised(observed, observation.statuses)
         effects, self._memory = decide(snapshot, self._memory)
-        self._metrics.loads(self._memory.loads)
+        self._metrics.loads(self._memory.loads, self._memory.values)
         self._metrics.scale_events(self._memory.scale_events)
         self._load_known_at = time.monotonic()
         outcomes = await self._applier.apply(effects, observation)
