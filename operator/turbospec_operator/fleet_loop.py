@@ -165,7 +165,7 @@ class FleetLoop:
         snapshot = self._advisor.advised(observed, observation.statuses)
         before = self._memory.scale_events
         effects, self._memory = decide(snapshot, self._memory)
-        self._metrics.loads(self._memory.loads)
+        self._metrics.loads(self._memory.loads, self._memory.values)
         self._metrics.scale_events(self._memory.scale_events)
         for line in scaling_news(before, self._memory.scale_events):
             log.info("%s", line)

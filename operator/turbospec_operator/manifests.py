@@ -13,6 +13,7 @@ from turbospec.fleet.effects import (
     EmitEvent,
     HarvestProfile,
     SetPolicyStatus,
+    TargetSummary,
     WriteServedProfile,
 )
 from turbospec.fleet.snapshot import EngineIdentity
@@ -24,6 +25,7 @@ from turbospec.wire.speculation_policy import (
     EngineStatus,
     InjectionStop,
     PredictionStatus,
+    ScaleTargetStatus,
     ScheduleRange,
     SpeculationPolicyStatus,
 )
@@ -121,12 +123,27 @@ def policy_status(effect: SetPolicyStatus, current: Mapping[str, Any], now_secon
             )
             for each in effect.engines[:MAX_ENGINE_ROWS]
         ],
+        scale_targets=[_target(each) for each in effect.targets],
         advice=None if effect.advice is None else effect.advice[:256],
         injection_stopped=[
             InjectionStop(template=each.template, message=each.message[:1024]) for each in effect.stopped
         ],
     )
     return status.model_dump(by_alias=True, exclude_none=True)
+
+
+def _target(each: TargetSummary) -> ScaleTargetStatus:
+    least, most = each.saved_percent or (None, None)
+    return ScaleTargetStatus.model_validate(
+        {
+            "target": each.target,
+            "profileKey": each.profile_key,
+            "reason": each.reason,
+            "recommended": each.recommended,
+            "replicasSavedPercentAtLeast": least,
+            "replicasSavedPercentAtMost": most,
+        }
+    )
 
 
 def _decision(report: DecisionReport) -> DecisionStatus:

@@ -28,6 +28,7 @@ from turbospec.wire.speculation_policy import SpeculationPolicySpec
 from turbospec.wire.speculation_profile import SpeculationProfileSpec
 from turbospec_operator import names
 from turbospec_operator.engine_views import engine_identity
+from turbospec_operator.plain_views import plain_view
 from turbospec_operator.pod_failures import failed_start
 from turbospec_operator.wording import one_line
 
@@ -111,6 +112,7 @@ def profile_view(raw: Raw) -> ProfileView:
         return replace(view, invalid=f"spec.{one_line(error)}")
     except InvalidProfileError as error:
         return replace(view, invalid=str(error))
+    plain = None if spec.plain is None else plain_view(spec.plain, model.fit)
     served = spec.provenance.source == "Serving"
     return replace(
         view,
@@ -120,6 +122,8 @@ def profile_view(raw: Raw) -> ProfileView:
         measured_seconds=seconds(spec.provenance.measured_at) or seconds(meta.get("creationTimestamp")),
         served=served,
         hold_out_error=None if spec.hold_out_error_permille is None else spec.hold_out_error_permille / 1000,
+        plain=None if isinstance(plain, str) else plain,
+        plain_invalid=plain if isinstance(plain, str) else None,
     )
 
 

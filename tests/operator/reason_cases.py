@@ -7,6 +7,7 @@ from tests.advise.builders import model
 from tests.advise.builders import window as advice_window
 from tests.operator import (
     reason_cases_scaling,  # noqa: F401 - registers its cases
+    reason_cases_worth,  # noqa: F401 - registers its cases
     shop,
 )
 from tests.operator.engine_stand_in import EngineStandIn

@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -28,6 +28,7 @@ __all__ = [
     "MeasuredCell",
     "StepSample",
     "build_latency_model",
+    "build_plain_model",
     "fit_latency",
     "hold_out_error",
 ]
@@ -173,6 +174,24 @@ def build_latency_model(cells: Sequence[MeasuredCell], fit: FitCoefficients | No
         except ImpossibleFitError as error:
             raise InvalidProfileError(f"no fit is possible: {error}") from error
     _check_fit(fit)
+    for cell in merged:
+        _check_against_fit(cell, fit)
+    return LatencyModel(cells=merged, fit=fit)
+
+
+def build_plain_model(cells: Sequence[MeasuredCell], beside: FitCoefficients) -> LatencyModel:
+    """A model of the same engine started without a drafter, from cells of K = 0: it says nothing of drafts.
+
+    ``beside`` is the fit of the one with the drafter. It says what the cells leave open: the form beyond them, and what
+    prompts cost, which nobody measures without a drafter. Raises InvalidProfileError where a value is impossible, or
+    there is no cell.
+    """
+    for cell in cells:
+        _check_cell(cell)
+    if not cells or any(cell.draft_tokens or cell.prefill_tokens for cell in cells):
+        raise InvalidProfileError("the engine without speculation needs cells, all of decodes alone: measure it again")
+    fit = replace(beside, per_drafting_step=0.0, per_draft_pass=0.0, per_draft_token=0.0)
+    merged = _merge(cells)
     for cell in merged:
         _check_against_fit(cell, fit)
     return LatencyModel(cells=merged, fit=fit)

@@ -148,6 +148,18 @@ class EngineSummary:
 
 
 @dataclass(frozen=True, slots=True)
+class TargetSummary:
+    """What speculation is worth to the pods of one scale target and profile key: the share of the replicas that it
+    saves, at least and at most, in percent; None where ``reason`` says why it is not known."""
+
+    target: str
+    profile_key: str
+    reason: str
+    recommended: str | None = None
+    saved_percent: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class SetPolicyStatus:
     """The policy's whole status."""
 
@@ -163,6 +175,7 @@ class SetPolicyStatus:
     engines: tuple[EngineSummary, ...]
     stopped: tuple[StoppedTemplate, ...] = ()
     advice: str | None = None
+    targets: tuple[TargetSummary, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

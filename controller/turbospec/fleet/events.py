@@ -9,6 +9,7 @@ _NORMAL_REASONS = frozenset(
         "Advising",
         "AutoscalerUnrecognised",
         "EngineStarting",
+        "ErrorUnknown",
         "GainUnknown",
         "HistoryPending",
         "HistoryTooShort",
@@ -18,12 +19,15 @@ _NORMAL_REASONS = frozenset(
         "NotNeeded",
         "Paused",
         "Pending",
+        "PlainNotMeasured",
         "ProfileProvisional",
         "ProfilingInProgress",
         "ProfileGrowing",
         "ProfilingPending",
         "QueryPending",
         "StepTimesInDoubt",
+        "WorthPending",
+        "WorthUnclear",
     }
 )
 """Conditions that are not True for reasons that need nobody."""

@@ -16,6 +16,9 @@ from turbospec.fleet.preserve_round import preserved
 from turbospec.fleet.snapshot import Mode, PodView, PolicyView
 from turbospec.fleet.standing import EngineStanding, obstacle
 from turbospec.fleet.survey import Survey
+from turbospec.fleet.value import observe_value
+from turbospec.fleet.worth import Value
+from turbospec.fleet.worthwhile import TargetValue
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,7 @@ class PolicyRound:
     engines: Mapping[str, EngineMemory]
     pools: Mapping[tuple[str, str], PoolMemory]
     loads: Mapping[LoadKey, LoadMemory]
+    values: Mapping[LoadKey, Value]
     written: PolicyMemory
     failed_starts: breaker.Failures
 
@@ -38,18 +42,22 @@ def decide_policy(policy: PolicyView, fleet: Survey, memory: FleetMemory) -> Pol
     pools = pooling.pools_of(policy, [pod for pod in governed if pod.ready], memory.pools, now)
     engines = {pod.uid: _engine(policy, pod, fleet, pools, memory.engines.get(pod.uid)) for pod in governed}
     stopped, failed_starts = breaker.judge(policy, governed, memory.failed_starts.get(policy.uid, ()))
-    findings = _findings(policy, fleet, [fleet.agreement.mark(each.standing) for each in engines.values()])
-    reports, written = _report(replace(findings, stopped=stopped), memory.policies.get(policy.uid), now)
     bounds = {key: entry.allowed for key, entry in fleet.preserved.items() if policy.preserve and entry.allowed}
     coming = queried.usable(queried.of_policy(fleet.snapshot.queried, policy), now)
     growth = forecast.factors(policy, fleet.snapshot.history, _places(policy, fleet), now)
     load = LoadSituation(policy, governed, fleet.target_of, fleet.profiles, pools, now, bounds, coming, growth)
+    loads = observe_load(load, memory.loads)
+    values = observe_value(load, loads, memory.values)
+    findings = _findings(policy, fleet, [fleet.agreement.mark(each.standing) for each in engines.values()])
+    findings = replace(findings, stopped=stopped, values=_valued(values, loads))
+    reports, written = _report(findings, memory.policies.get(policy.uid), now)
     return PolicyRound(
         pushes=tuple(push for each in engines.values() for push in each.pushes),
         reports=reports,
         engines={uid: each.memory for uid, each in engines.items() if each.memory is not None},
         pools=pooling.remember(policy, pools, memory.pools, now),
-        loads=observe_load(load, memory.loads),
+        loads=loads,
+        values=values,
         written=written,
         failed_starts=failed_starts,
     )
@@ -96,6 +104,11 @@ def _findings(policy: PolicyView, fleet: Survey, engines: Sequence[EngineStandin
         drift=fleet.agreement.of(policy.uid),
         advice=next(advice, None) if policy.mode is Mode.ADVISE else None,
     )
+
+
+def _valued(values: Mapping[LoadKey, Value], loads: Mapping[LoadKey, LoadMemory]) -> tuple[TargetValue, ...]:
+    signals = {key: load.signal for key, load in loads.items()}
+    return tuple(TargetValue(key, value, signals.get(key)) for key, value in sorted(values.items()))
 
 
 def _places(policy: PolicyView, fleet: Survey) -> tuple[tuple[str, str], ...]:

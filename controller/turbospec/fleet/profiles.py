@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from turbospec.control.latency import LatencyModel
-from turbospec.fleet.snapshot import ProfileView
+from turbospec.fleet.snapshot import PlainView, ProfileView
 
 ProfileKey = tuple[str, str]
 """Namespace and profile key."""
@@ -22,7 +22,8 @@ class FittingProfile:
     """The profile for one key. ``latency`` is None where it was refused; ``digest`` names the model's content.
 
     ``name`` is what ``kubectl get speculationprofile`` takes, or ``clusterspeculationprofile/NAME`` for the cluster's.
-    ``stands_in``: it has another key (``turbospec.fleet.reuse``).
+    ``stands_in``: it has another key (``turbospec.fleet.reuse``), and its model's ``doubt`` holds for ``plain`` too.
+    ``hold_out_error``, ``plain`` and ``plain_invalid`` are those of ``ProfileView``.
     """
 
     name: str
@@ -33,6 +34,9 @@ class FittingProfile:
     measured_seconds: float | None = None
     served: bool = False
     stands_in: bool = False
+    hold_out_error: float | None = None
+    plain: PlainView | None = None
+    plain_invalid: str | None = None
 
 
 def profile_name(key: str) -> str:
@@ -100,4 +104,7 @@ def fitting(view: ProfileView) -> FittingProfile:
         view.coverage,
         view.measured_seconds,
         view.served,
+        hold_out_error=view.hold_out_error,
+        plain=view.plain,
+        plain_invalid=view.plain_invalid,
     )

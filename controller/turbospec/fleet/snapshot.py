@@ -180,6 +180,20 @@ class PodView:
 
 
 @dataclass(frozen=True, slots=True)
+class PlainView:
+    """What a profile says of the same engine started without the drafter.
+
+    ``latency`` is of K = 0 only; ``hold_out_error`` the median relative error of a fit on cells that it had not seen,
+    None where they are too few to tell. ``start_seconds`` is that of a start which found its files cached.
+    """
+
+    latency: LatencyModel
+    kv_cache_tokens: int
+    start_seconds: float
+    hold_out_error: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ProfileView:
     """One SpeculationProfile, or, without a namespace, one ClusterSpeculationProfile, which is for all of them.
 
@@ -187,7 +201,8 @@ class ProfileView:
     measured, where the profile says it. ``identity`` is that of the engine it was measured on, ``measured_seconds``
     when that was. ``served``: it was grown while engines served, not measured by a Job or a person.
     ``hold_out_error``: the fit's median relative error on cells that it had not seen, where the profile says it.
-    ``reported`` are the conditions in its status now.
+    ``reported`` are the conditions in its status now. ``plain`` is None where the engine was not measured without its
+    drafter, and where what is said of that was refused: ``plain_invalid`` then says why.
     """
 
     namespace: str | None
@@ -203,6 +218,8 @@ class ProfileView:
     uid: str = ""
     generation: int = 0
     reported: tuple[ConditionValue, ...] = ()
+    plain: PlainView | None = None
+    plain_invalid: str | None = None
 
 
 class JobPhase(StrEnum):

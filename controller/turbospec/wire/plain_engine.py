@@ -4,8 +4,9 @@ from typing import Annotated
 
 from pydantic import Field
 
+from turbospec.control.latency import MeasuredCell
 from turbospec.wire.base import WireModel
-from turbospec.wire.latency import MAX_SAMPLES
+from turbospec.wire.latency import MAX_SAMPLES, MICRO
 
 
 class PlainCell(WireModel):
@@ -27,3 +28,18 @@ class PlainEngine(WireModel):
     start_seconds: Annotated[
         int, Field(ge=0, description="From the start of its process until it served, files cached by the first start.")
     ]
+
+
+def measured_cells(plain: PlainEngine) -> tuple[MeasuredCell, ...]:
+    """Its cells in seconds, all of K = 0 and without prefill."""
+    return tuple(
+        MeasuredCell(
+            batch=cell.batch,
+            context_tokens=cell.context_tokens,
+            draft_tokens=0,
+            prefill_tokens=0,
+            seconds=cell.microseconds / MICRO,
+            samples=cell.samples,
+        )
+        for cell in plain.cells
+    )
