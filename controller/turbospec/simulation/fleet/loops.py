@@ -1,6 +1,5 @@
 """The product's engine loop in a simulated engine, asked once in a macro step, in its first minute at each step."""
 
-import math
 import random
 from collections.abc import Sequence
 
@@ -11,6 +10,7 @@ from turbospec.control.objective import Objective
 from turbospec.control.step import StepComposition, StepRecord
 from turbospec.simulation.controllers import startup_table
 from turbospec.simulation.files import EngineFile
+from turbospec.simulation.fleet.drafts import draw_counts
 from turbospec.simulation.fleet.files import CeilingsSpec
 from turbospec.simulation.fleet.replica import Done, Load
 
@@ -132,16 +132,10 @@ class LoopBrain:
         )
 
     def _counts(self, done: Done, k: int, trials: int) -> tuple[list[int], list[int]]:
-        """Drafted and accepted by position, binomial as nearly as a normal distribution is."""
-        drafted, accepted = [0] * len(self.drafted), [0] * len(self.drafted)
-        before = trials
-        for j in range(k):
-            drafted[j] = round(trials * done.longer[j])
-            share = done.reach[j]
-            found = trials * share + math.sqrt(trials * share * (1.0 - share)) * self._random.gauss(0.0, 1.0)
-            accepted[j] = before = max(0, min(round(found), before, drafted[j]))
-            self.drafted[j] += drafted[j]
-            self.accepted[j] += accepted[j]
+        """Drafted and accepted by position, which vLLM's counters count too."""
+        drafted, accepted = draw_counts(self._random, trials, k, done.reach, done.longer)
+        self.drafted = [before + more for before, more in zip(self.drafted, drafted, strict=True)]
+        self.accepted = [before + more for before, more in zip(self.accepted, accepted, strict=True)]
         return drafted, accepted
 
     def _factor(self) -> float:

@@ -16,6 +16,8 @@ from turbospec.simulation.text import Floats
 MACRO_SECONDS = 0.5
 """Length of a macro step: short beside a request's life and the autoscaler's 15 s, 20 to 70 engine steps long."""
 DRAWS = 1 << 16
+_Drafts = tuple[list[list[float]], list[list[float]]]
+"""By engine, the mean shares of its drafts that are accepted beyond each position, and that go on to it."""
 
 
 @dataclass
@@ -181,6 +183,8 @@ class Serving:
         if spread.any():
             gained += np.sqrt(taken) * spread * self._rng.standard_normal(len(gained))
             np.maximum(gained, taken, out=gained)
+        # Those that end took part in what there is to learn from.
+        drafts = self._by_slot(replicas)
         before, rows.left = rows.left, rows.left - gained
         done = rows.left <= 0.0
         ended: list[int] = []
@@ -192,10 +196,10 @@ class Serving:
             ended = requests.tolist()
             rows.keep(~done)
             rate = rate[~done]
-        self._sum_up(replicas, rate)
+        self._sum_up(replicas, rate, drafts)
         return ended
 
-    def _sum_up(self, replicas: Sequence[Replica], rate: Floats) -> None:
+    def _sum_up(self, replicas: Sequence[Replica], rate: Floats, drafts: _Drafts) -> None:
         """What the engines need to know of their rows for the next macro step."""
         rows, slots = self._rows, len(self._shares)
         held = self._day.prompt[rows.request] + np.maximum(self._day.output[rows.request] - rows.left, 1.0)
@@ -208,7 +212,7 @@ class Serving:
         ending = rows.left < rate * expected[rows.slot]
         leaving = np.bincount(rows.slot[ending], minlength=slots)
         leaving_kv = np.bincount(rows.slot[ending], held[ending], slots)
-        reach, longer = self._by_slot(replicas)
+        reach, longer = drafts
         for replica in replicas:
             i = replica.slot
             if replica.brain.learns and replica.steps and replica.running:
@@ -230,7 +234,7 @@ class Serving:
             replica.leaving, replica.leaving_kv = float(leaving[i]), float(leaving_kv[i])
             replica.growth = float(growth[i] / running[i]) if running[i] else 1.0
 
-    def _by_slot(self, replicas: Sequence[Replica]) -> tuple[list[list[float]], list[list[float]]]:
+    def _by_slot(self, replicas: Sequence[Replica]) -> _Drafts:
         """Mean acceptance and draft shares by position of each engine's requests."""
         if not any(replica.brain.learns for replica in replicas):
             return [], []
