@@ -153,6 +153,7 @@ class PodView:
     that its engine has measured while serving, where a policy wants them (asked for once a minute).
     ``changed_seconds`` is since when it is terminating, or not Ready; None where it is neither. ``template`` is the
     digest that the webhook gave it; ``failed_start`` says how its engine ended before the pod was ever Ready.
+    ``no_node`` is why the scheduler finds no node for it, in its words; empty where it has one, or was not tried.
     """
 
     namespace: str
@@ -175,6 +176,7 @@ class PodView:
     cells: tuple[ServedCell, ...] = ()
     created_seconds: float = 0.0
     ready_since_seconds: float | None = None
+    no_node: str = ""
 
 
 @dataclass(frozen=True, slots=True)
