@@ -21,8 +21,8 @@ MOST_MARGIN = 0.03
 """However uncertain, more than this is not left lying: staying can cost no more. A K that was left must promise as much
 to be taken back, for what spoke against it was noise or it was not: two equal ones would change places for ever."""
 SETTLED_SAMPLES = 1000.0
-"""Known drafts from which on this holds for a shorter K. Fewer soon become more, for what speaks for it is in the drafts
-of the present one. And right after a change of text is known what looked most like one: a second later a batch of a few
+"""Known drafts from which on this holds for a shorter K. Fewer soon become more: what speaks for it is in the drafts of
+the present one. And right after a change of text is known what looked most like one: a second later a batch of a few
 requests often looks as before."""
 MARGIN_SIGMAS = 2.0
 """Standard errors of the difference between two K by which the better one must lead."""
