@@ -23,7 +23,9 @@ _NORMAL_REASONS = frozenset(
         "ProfileGrowing",
         "ProfilingPending",
         "QueryPending",
+        "StartedPlain",
         "StepTimesInDoubt",
+        "WorthUnknown",
     }
 )
 """Conditions that are not True for reasons that need nobody."""

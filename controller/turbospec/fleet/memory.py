@@ -25,6 +25,7 @@ from turbospec.fleet.load_memory import LoadKey, LoadMemory
 from turbospec.fleet.preserve import PreserveMemory
 from turbospec.fleet.scale_events import ScaleEvent
 from turbospec.fleet.snapshot import EngineReport
+from turbospec.fleet.startup_variant import VariantMemory
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +129,7 @@ class FleetMemory:
     made of; ``scale_events`` what was last seen to happen to the replicas of each (namespace, scale target).
     ``served``: when what engines have measured was last looked at, by namespace and profile key. ``jobs`` is when
     profiling Jobs were seen to end. ``preserved``: the K with which an autoscaler asks for no more replicas.
+    ``variants``: how new pods start, by policy uid and scale target.
     """
 
     engines: Mapping[str, EngineMemory] = field(default_factory=dict)
@@ -142,6 +144,7 @@ class FleetMemory:
     scale_events: Mapping[tuple[str, str], ScaleEvent] = field(default_factory=dict)
     profile_statuses: ProfileStatuses = field(default_factory=dict)
     preserved: Mapping[LoadKey, PreserveMemory] = field(default_factory=dict)
+    variants: Mapping[tuple[str, str], VariantMemory] = field(default_factory=dict)
 
 
 def request_key(effect: CreateProfilingJob | HarvestProfile | EnsureRuntime) -> tuple[str, str, str]:

@@ -11,11 +11,14 @@ from turbospec.fleet.events import events
 from turbospec.fleet.load import LoadSituation, observe_load
 from turbospec.fleet.load_memory import LoadKey, LoadMemory
 from turbospec.fleet.memory import EngineMemory, FleetMemory, PolicyMemory, PoolMemory
+from turbospec.fleet.plain_profiles import with_plain_engines
 from turbospec.fleet.pooling import Pools
 from turbospec.fleet.preserve_round import preserved
 from turbospec.fleet.snapshot import Mode, PodView, PolicyView
 from turbospec.fleet.standing import EngineStanding, obstacle
+from turbospec.fleet.startup_variant import VariantMemory
 from turbospec.fleet.survey import Survey
+from turbospec.fleet.variants import VariantSituation, decide_variants
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,7 @@ class PolicyRound:
     loads: Mapping[LoadKey, LoadMemory]
     written: PolicyMemory
     failed_starts: breaker.Failures
+    variants: Mapping[tuple[str, str], VariantMemory]
 
 
 def decide_policy(policy: PolicyView, fleet: Survey, memory: FleetMemory) -> PolicyRound:
@@ -39,19 +43,24 @@ def decide_policy(policy: PolicyView, fleet: Survey, memory: FleetMemory) -> Pol
     engines = {pod.uid: _engine(policy, pod, fleet, pools, memory.engines.get(pod.uid)) for pod in governed}
     stopped, failed_starts = breaker.judge(policy, governed, memory.failed_starts.get(policy.uid, ()))
     findings = _findings(policy, fleet, [fleet.agreement.mark(each.standing) for each in engines.values()])
-    reports, written = _report(replace(findings, stopped=stopped), memory.policies.get(policy.uid), now)
+    started = VariantSituation(policy, governed, fleet.target_of, fleet.targets, {}, now)
+    variants = decide_variants(started, memory.variants)
+    findings = replace(findings, stopped=stopped, variants=variants.rows)
+    reports, written = _report(findings, memory.policies.get(policy.uid), now)
     bounds = {key: entry.allowed for key, entry in fleet.preserved.items() if policy.preserve and entry.allowed}
     coming = queried.usable(queried.of_policy(fleet.snapshot.queried, policy), now)
     growth = forecast.factors(policy, fleet.snapshot.history, _places(policy, fleet), now)
-    load = LoadSituation(policy, governed, fleet.target_of, fleet.profiles, pools, now, bounds, coming, growth)
+    profiles = with_plain_engines(fleet.snapshot.profiles, governed, fleet.profiles)
+    load = LoadSituation(policy, governed, fleet.target_of, profiles, pools, now, bounds, coming, growth)
     return PolicyRound(
         pushes=tuple(push for each in engines.values() for push in each.pushes),
-        reports=reports,
+        reports=(*reports, *variants.events),
         engines={uid: each.memory for uid, each in engines.items() if each.memory is not None},
         pools=pooling.remember(policy, pools, memory.pools, now),
         loads=observe_load(load, memory.loads),
         written=written,
         failed_starts=failed_starts,
+        variants=variants.memory,
     )
 
 
