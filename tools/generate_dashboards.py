@@ -34,7 +34,8 @@ ServiceMonitor and PodMonitor ([install.md](install.md)) do both; a monitor for 
 taken over `$__rate_interval`, so the scrape interval of the data source in Grafana must be the real one.
 
 **Off** is the same engine at K = 0. An engine that was started without a drafter is faster than that, so no panel
-shows the gain over plain vLLM: no running engine can tell.
+shows the gain over plain vLLM as measured: no running engine can tell. *Replicas saved* on Autoscaling is worked out
+from a profile that measured both.
 
 Alerts have their own pages in [runbooks](runbooks/README.md).
 

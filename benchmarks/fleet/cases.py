@@ -10,34 +10,38 @@ from benchmarks.fleet.store import Row, Store, fingerprint, read
 from turbospec.simulation.files import read_yaml
 from turbospec.simulation.fleet.files import FleetScenario, MetricName, load_scenario
 from turbospec.simulation.fleet.judge import best_of, first_target, run, variants
-from turbospec.simulation.fleet.tuning import HOPELESS_MISSES, Tuned, tune
+from turbospec.simulation.fleet.tuning import HOPELESS_MISSES, MOST_MISSES, Tuned, tune
 
 SCENARIOS = Path(__file__).parent / "scenarios"
 RESULTS = ROOT / "build" / "bench-fleet"
 NAMES = ("diurnal", "flash-crowd", "slow-ramp", "azure")
-TUNING_SEED = 100
-"""Targets are found on a day that is not among those that are judged."""
+TUNING_SEEDS = (100, 101, 102)
+"""Targets are found on days that are not among those that are judged. By one day alone an arm came to miss 1.6% of the
+judged requests where another missed 0.4%, and fewer pods at more misses are no saving."""
 SEEDS = (0, 1, 2, 3, 4)
 
-RUNNING, EXPECTED, NOW = MetricName.RUNNING_REQUESTS, MetricName.EXPECTED_PODS, MetricName.OFFERED_LOAD_RATIO
+RUNNING, WANTED = MetricName.RUNNING_REQUESTS, MetricName.WANTED_PODS
+EXPECTED, NOW = MetricName.EXPECTED_PODS, MetricName.OFFERED_LOAD_RATIO
 OTHERS = (MetricName.TOKEN_BACKLOG, MetricName.KV_CACHE_USAGE, MetricName.INTER_TOKEN_LATENCY)
 QUICK = (
-    ("turbospec", EXPECTED),
+    ("turbospec", WANTED),
     ("oracle", RUNNING),
-    ("plain", EXPECTED),
+    ("plain", WANTED),
     ("plain", RUNNING),
-    ("static:1", EXPECTED),
+    ("best-k", WANTED),
+    ("static:1", WANTED),
 )
 FULL = (
     *QUICK[:-1],
-    ("loop", EXPECTED),
-    ("static:best", EXPECTED),
+    ("loop", WANTED),
+    ("static:best", WANTED),
     ("turbospec", RUNNING),
     ("loop", RUNNING),
     ("static:best", RUNNING),
     ("off", RUNNING),
-    ("off", EXPECTED),
+    ("off", WANTED),
     *((arm, metric) for metric in OTHERS for arm in ("plain", "turbospec", "static:best", "loop")),
+    *((arm, EXPECTED) for arm in ("turbospec", "plain")),
     ("turbospec", NOW),
 )
 """First what the targets are judged by. An oracle fleet reads no metric; it is named under the first."""
@@ -64,29 +68,32 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """A run's row, as tuning looks at it."""
+    """Days at one target, as tuning looks at them: all of them, or as many as it took to miss too much."""
 
-    row: Row
+    rows: Sequence[Row]
+    of: int
+    """Days that there would have been."""
 
     @property
     def arm(self) -> str:
         """The variant that ran."""
-        return str(self.row["arm"])
+        return str(self.rows[0]["arm"])
 
     @property
     def target(self) -> float:
         """Of its autoscaler."""
-        return float(self.row["target"])
+        return float(self.rows[0]["target"])
 
     @property
     def miss_share(self) -> float:
-        """Of the day's requests."""
-        return float(self.row["misses"]["share"])
+        """Of the requests of all days; at least so much where not all were gone through."""
+        arrived = sum(row["requests"]["arrived"] for row in self.rows) * self.of / len(self.rows)
+        return float(sum(row["misses"]["requests"] for row in self.rows) / arrived)
 
     @property
     def replica_seconds(self) -> float:
-        """What it cost."""
-        return float(self.row["replicaSeconds"])
+        """What they cost."""
+        return float(sum(row["replicaSeconds"] for row in self.rows))
 
 
 def scenario_file(name: str) -> Path:
@@ -121,17 +128,26 @@ def words(name: str) -> str:
 
 
 def measure(case: Case, seeds: Sequence[int], made: str) -> None:
-    """Tune on a day of its own, then run one day for each seed; all of it goes into the case's file."""
+    """Tune on days of their own, then run one day for each seed; all of it goes into the case's file."""
     given, metric, store = scenario(case.scenario), MetricName(case.metric), Store(case.path, made)
 
-    def at(arm: str, target: float, seed: int) -> Ran:
-        most = HOPELESS_MISSES if seed == TUNING_SEED else None
-        return Ran(
-            store.get(arm, target, seed, lambda: run(given, arm, metric, target, seed=seed, most_misses=most).as_json())
+    def at(arm: str, target: float, seed: int) -> Row:
+        most = HOPELESS_MISSES if seed in TUNING_SEEDS else None
+        return store.get(
+            arm, target, seed, lambda: run(given, arm, metric, target, seed=seed, most_misses=most).as_json()
         )
 
+    def days(arm: str, target: float) -> Ran:
+        found: list[Row] = []
+        for seed in TUNING_SEEDS:
+            found.append(at(arm, target, seed))
+            ran = Ran(found, len(TUNING_SEEDS))
+            if ran.miss_share > MOST_MISSES:
+                break
+        return ran
+
     def tuned(arm: str) -> Tuned[Ran]:
-        return tune(lambda target: at(arm, target, TUNING_SEED), first_target(given, arm, metric))
+        return tune(lambda target: days(arm, target), first_target(given, arm, metric))
 
     best = best_of([tuned(arm) for arm in variants(given, case.arm)]).best
     if best is None:
@@ -147,6 +163,6 @@ def rows(case: Case, made: str | None = None) -> list[dict[str, Any]]:
     found = []
     for row in read(case.path, made):
         left = {"turbospec": LEFT_ALONE, "preserve": PRESERVED} if case.arm == "plain" else {}
-        name, tuning = left.get(row["arm"], case.arm), row["seed"] == TUNING_SEED
+        name, tuning = left.get(row["arm"], case.arm), row["seed"] in TUNING_SEEDS
         found.append({"scenario": case.scenario, "case": name, "tuning": tuning, **row})
     return found

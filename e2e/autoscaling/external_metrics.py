@@ -3,6 +3,7 @@ HorizontalPodAutoscaler, be it prometheus-adapter or KEDA, in as little as the a
 
 import base64
 import json
+import math
 import ssl
 import threading
 from collections import Counter
@@ -24,6 +25,10 @@ GROUP_VERSION = f"{GROUP}/{VERSION}"
 SERVICE, NAMESPACE = "external-metrics", "kube-system"
 RATIO = "turbospec_expected_load_ratio"
 PODS_AT_FULL_LOAD = "turbospec_expected_pods_at_full_load"
+WHOLE_PODS = "whole_pods"
+"""No series of the operator's: what the query of ``keda-whole-pods.yaml`` makes of the one above."""
+SHARE = 0.85
+"""What each whole pod is to do of what it can, by that query."""
 
 Manifest = dict[str, Any]
 
@@ -33,6 +38,9 @@ def metric_value(name: str, samples: Iterable[Sample], labels: Mapping[str, str]
 
     Of ratios the largest, of pods the sum, as ``examples/autoscaling`` has them.
     """
+    if name == WHOLE_PODS:
+        pods = metric_value(PODS_AT_FULL_LOAD, samples, labels)
+        return None if pods is None else math.ceil(pods / SHARE)
     found = [each.value for each in samples if each.name == name and labels.items() <= each.labels.items()]
     if not found:
         return None
@@ -127,6 +135,6 @@ class ExternalMetrics:
 def _resources() -> Manifest:
     served = [
         {"name": name, "singularName": "", "namespaced": True, "kind": "ExternalMetricValueList", "verbs": ["get"]}
-        for name in (RATIO, PODS_AT_FULL_LOAD)
+        for name in (RATIO, PODS_AT_FULL_LOAD, WHOLE_PODS)
     ]
     return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": GROUP_VERSION, "resources": served}

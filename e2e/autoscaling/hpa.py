@@ -5,12 +5,14 @@ from typing import Any
 
 import yaml
 
+from e2e.autoscaling.external_metrics import PODS_AT_FULL_LOAD, SHARE, WHOLE_PODS
 from e2e.cluster.paths import REPOSITORY
 
 Manifest = dict[str, Any]
 
 EXAMPLES = REPOSITORY / "examples" / "autoscaling"
 EXTERNAL = "hpa-external.yaml"
+WHOLE = re.compile(rf"ceil\(sum\({PODS_AT_FULL_LOAD}\{{[^}}]*\}}\) / {SHARE}\)")
 
 
 def example_hpa(file: str, namespace: str, **spec: Any) -> Manifest:
@@ -32,7 +34,8 @@ def _by_keda(scaled: Manifest, like: Manifest) -> Manifest:
     """Its metric bears the name of the series and not KEDA's ``s0-prometheus``: there is no KEDA here that would know
     which query that stands for."""
     (trigger,) = scaled["triggers"]
-    (series,) = re.findall(r"turbospec_\w+", trigger["metadata"]["query"])
+    query = trigger["metadata"]["query"]
+    (series,) = [WHOLE_PODS] if WHOLE.fullmatch(query) else re.findall(r"turbospec_\w+", query)
     selector = like["metrics"][0]["external"]["metric"]["selector"]
     form = trigger["metricType"]
     field = {"Value": "value", "AverageValue": "averageValue"}[form]

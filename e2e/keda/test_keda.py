@@ -17,7 +17,7 @@ from e2e.demo.prometheus import find_program
 from e2e.keda.build import binaries, custom_resources
 from e2e.keda.processes import exposition, keda, prometheus
 from tests.operator.scaled_fleets import SYNC_SECONDS, Fleets, World, quicker
-from tests.operator.scaling_rides import RATIO, blind_for_a_while, rides
+from tests.operator.scaling_rides import RATIO, WHOLE, blind_for_a_while, rides
 from tests.support.apiserver import ApiServer
 from tests.support.controller_manager import ControllerManager
 from tests.support.ports import free_ports
@@ -125,9 +125,10 @@ def anybody_may_read_metrics() -> list[Raw]:
 
 
 async def test_replicas_go_straight_to_what_the_simulated_autoscaler_asks_for(world: World) -> None:
-    """At 1, 11 and 30 replicas, by demand and by ratio."""
-    ways = await rides(world, (DEMAND, RATIO))
-    assert ways == [[1, 2, 1], [11, 21, 9], [30, 57, 23]] * 2
+    """At 1, 11 and 30 replicas, by demand, by ratio and by whole pods."""
+    ways = await rides(world, (DEMAND, RATIO, WHOLE))
+    by_demand = [[1, 2, 1], [11, 21, 9], [30, 57, 23]]
+    assert ways == [*by_demand, *by_demand, [1, 2, 1], [11, 20, 8], [30, 54, 22]]
 
 
 async def test_unknown_is_not_nought(world: World) -> None:

@@ -3,12 +3,13 @@
 import asyncio
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from turbospec.fleet.decide import decide
 from turbospec.fleet.effects import CreateProfilingJob, Effect, PushControl
 from turbospec.fleet.memory import FleetMemory, forget
+from turbospec.fleet.scale_events import ScaleEvent
 from turbospec.fleet.snapshot import FleetSnapshot, JobObstacle
 from turbospec_operator.advisor import Advisor
 from turbospec_operator.apply import Applier, Outcome
@@ -21,6 +22,9 @@ from turbospec_operator.prometheus_history import PrometheusHistory
 from turbospec_operator.prometheus_load import PrometheusLoad
 
 log = logging.getLogger(__name__)
+
+Place = tuple[str, str]
+"""Namespace and scale target."""
 
 SETTLE_SECONDS = 0.2
 """Events come in bursts; a round waits this long after the first, so that one round sees them all."""
@@ -159,9 +163,12 @@ class FleetLoop:
         self._metrics.observed(observed)
         self._advisor.look(observed)
         snapshot = self._advisor.advised(observed, observation.statuses)
+        before = self._memory.scale_events
         effects, self._memory = decide(snapshot, self._memory)
-        self._metrics.loads(self._memory.loads)
+        self._metrics.loads(self._memory.loads, self._memory.values)
         self._metrics.scale_events(self._memory.scale_events)
+        for line in scaling_news(before, self._memory.scale_events):
+            log.info("%s", line)
         self._load_known_at = time.monotonic()
         outcomes = await self._applier.apply(effects, observation)
         unreached = (effect for effect, outcome in zip(effects, outcomes, strict=True) if outcome.unreached)
@@ -216,6 +223,14 @@ class FleetLoop:
 
 def _ended(task: asyncio.Task[None] | None) -> bool:
     return task is None or task.done()
+
+
+def scaling_news(before: Mapping[Place, ScaleEvent], now: Mapping[Place, ScaleEvent]) -> Iterator[str]:
+    """A line with its evidence for each (namespace, scale target) whose replicas do something else than before."""
+    for (namespace, target), event in sorted(now.items()):
+        known = before.get((namespace, target))
+        if known is None or (known.state, known.reason) != (event.state, event.reason):
+            yield f"replicas of {target} in {namespace}: {event.state} ({event.reason}): {event.evidence}"
 
 
 def _refusals(

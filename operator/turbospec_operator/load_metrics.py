@@ -1,4 +1,4 @@
-"""Prometheus series of the load signal, which autoscalers read, and of what happens to replicas."""
+"""Prometheus series of the load signal, which autoscalers read, and of what happens to replicas, and what they save."""
 
 from collections.abc import Mapping
 
@@ -6,6 +6,7 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from turbospec.fleet.load_memory import LoadKey, LoadMemory
 from turbospec.fleet.scale_events import ScaleEvent
+from turbospec.fleet.worth import Value, replicas_saved
 
 
 class LoadMetrics:
@@ -61,6 +62,13 @@ class LoadMetrics:
             [*load, "reason"],
             registry=registry,
         )
+        self._replicas_saved = Gauge(
+            "turbospec_replicas_saved",
+            "Pods that the demand of now would take more without the drafter, all at full load; bound: least, most. "
+            "Below 0 it would take fewer.",
+            [*load, "bound"],
+            registry=registry,
+        )
         self._scale_event = Gauge(
             "turbospec_scale_event",
             "1 for what is happening to the replicas of a scale target: state and reason.",
@@ -76,13 +84,16 @@ class LoadMetrics:
             self._expected_ratio,
             self._expected_demand,
             self._expected_pods,
+            self._replicas_saved,
         )
 
-    def loads(self, loads: Mapping[LoadKey, LoadMemory]) -> None:
-        """The load of every (namespace, scale target, profile key); where it is not known there is no series."""
+    def loads(self, loads: Mapping[LoadKey, LoadMemory], values: Mapping[LoadKey, Value]) -> None:
+        """The load of every (namespace, scale target, profile key), and what speculation is worth to it; where that is
+        not known there is no series."""
         for gauge in self._gauges:
             gauge.clear()
-        for (namespace, target, profile_key), entry in loads.items():
+        for key, entry in loads.items():
+            namespace, target, profile_key = key
             # Two labels, for a Kubernetes label selector, as external metrics take one, knows no slash in a value.
             kind, _, name = target.partition("/")
             labels, signal = (namespace, kind, name, profile_key), entry.signal
@@ -97,6 +108,10 @@ class LoadMetrics:
             self._expected_ratio.labels(*labels).set(signal.expected_ratio)
             self._expected_demand.labels(*labels).set(signal.expected_tokens_per_second)
             self._expected_pods.labels(*labels).set(signal.expected_pods)
+            worth = values[key].worth if key in values else None
+            if worth is not None:
+                for bound, pods in zip(("least", "most"), replicas_saved(worth, signal), strict=True):
+                    self._replicas_saved.labels(*labels, bound).set(pods)
 
     def scale_events(self, events: Mapping[tuple[str, str], ScaleEvent]) -> None:
         """What is happening to every (namespace, scale target) that has pods."""

@@ -13,6 +13,7 @@ from turbospec.fleet.effects import (
     EmitEvent,
     HarvestProfile,
     SetPolicyStatus,
+    TargetSummary,
     VariantRow,
     WriteServedProfile,
 )
@@ -27,6 +28,7 @@ from turbospec.wire.speculation_policy import (
     EngineStatus,
     InjectionStop,
     PredictionStatus,
+    ScaleTargetStatus,
     ScheduleRange,
     SpeculationPolicyStatus,
 )
@@ -125,6 +127,7 @@ def policy_status(effect: SetPolicyStatus, current: Mapping[str, Any], now_secon
             )
             for each in effect.engines[:MAX_ENGINE_ROWS]
         ],
+        scale_targets=[_target(each) for each in effect.targets],
         advice=None if effect.advice is None else effect.advice[:256],
         injection_stopped=[
             InjectionStop(template=each.template, message=each.message[:1024]) for each in effect.stopped
@@ -147,6 +150,20 @@ def _variant(row: VariantRow) -> StartupVariantStatus:
         speculative_pods=row.speculative_pods,
         plain_pods=row.plain_pods,
         scout_since=None if row.scout_seconds is None else timestamp(row.scout_seconds),
+    )
+
+
+def _target(each: TargetSummary) -> ScaleTargetStatus:
+    least, most = each.saved_percent or (None, None)
+    return ScaleTargetStatus.model_validate(
+        {
+            "target": each.target,
+            "profileKey": each.profile_key,
+            "reason": each.reason,
+            "recommended": each.recommended,
+            "replicasSavedPercentAtLeast": least,
+            "replicasSavedPercentAtMost": most,
+        }
     )
 
 

@@ -1,6 +1,7 @@
 """The operator's own Prometheus series."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
 
@@ -9,9 +10,11 @@ from turbospec.fleet.effects import SetPolicyStatus
 from turbospec.fleet.load_memory import LoadKey, LoadMemory
 from turbospec.fleet.scale_events import ScaleEvent
 from turbospec.fleet.snapshot import FleetSnapshot
+from turbospec.fleet.worth import Value
 from turbospec_operator.load_metrics import LoadMetrics
 from turbospec_operator.snapshot_metrics import SnapshotMetrics
 
+NO_VALUES: Mapping[LoadKey, Value] = MappingProxyType({})
 ROUND_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
@@ -132,9 +135,10 @@ class Metrics:
             value = {"True": 1, "False": 0}.get(condition.status, -1)
             self._condition.labels(*where, condition.type).set(value)
 
-    def loads(self, loads: Mapping[LoadKey, LoadMemory]) -> None:
-        """The load of every (namespace, scale target, profile key); where it is not known there is no series."""
-        self._load.loads(loads)
+    def loads(self, loads: Mapping[LoadKey, LoadMemory], values: Mapping[LoadKey, Value] = NO_VALUES) -> None:
+        """The load of every (namespace, scale target, profile key), and what speculation is worth to it; where that is
+        not known there is no series."""
+        self._load.loads(loads, values)
 
     def scale_events(self, events: Mapping[tuple[str, str], ScaleEvent]) -> None:
         """What is happening to every (namespace, scale target) that has pods."""

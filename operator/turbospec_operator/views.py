@@ -179,11 +179,17 @@ def pod_view(raw: Raw, report: EngineReport | None, unreachable: str | None) -> 
         ready_since_seconds=next(
             (seconds(each.get("lastTransitionTime")) for each in conditions if _holds(each)), None
         ),
+        no_node=next((str(each.get("message") or "") for each in conditions if _finds_no_node(each)), ""),
     )
 
 
 def _holds(condition: Raw) -> bool:
     return condition.get("type") == "Ready" and condition.get("status") == "True"
+
+
+def _finds_no_node(condition: Raw) -> bool:
+    found = condition.get("type"), condition.get("status"), condition.get("reason")
+    return found == ("PodScheduled", "False", "Unschedulable")
 
 
 def _changed(meta: Raw, conditions: Sequence[Raw]) -> float | None:

@@ -5,16 +5,16 @@ from typing import Any
 import pytest
 
 from benchmarks.fleet.cases import LEFT_ALONE, PRESERVED
-from benchmarks.fleet.verdict import EXPECTED, RUNNING, parts
+from benchmarks.fleet.verdict import RUNNING, WANTED, parts
 from turbospec.simulation.fleet.files import MetricName
 
 SEEDS = range(5)
 HOURS = {
-    ("turbospec", EXPECTED): 8.2,
+    ("turbospec", WANTED): 8.2,
     ("oracle", RUNNING): 8.0,
     ("plain", RUNNING): 11.0,
-    ("plain", EXPECTED): 10.0,
-    ("static:best", EXPECTED): 8.3,
+    ("plain", WANTED): 10.0,
+    ("static:best", WANTED): 8.3,
     (LEFT_ALONE, RUNNING): 9.0,
 }
 
@@ -72,7 +72,7 @@ def test_what_disturbs_is_judged_too(ours: dict[str, Any], missed: set[int]) -> 
 )
 def test_where_an_oracle_runs_plain_that_must_be_said(said: str, saved: list[float], met: bool) -> None:
     """And the plain pods, on our series, are held against the best arm."""
-    hours = HOURS | {("plain", EXPECTED): 8.1, ("oracle", RUNNING): 7.9}
+    hours = HOURS | {("plain", WANTED): 8.1, ("oracle", RUNNING): 7.9}
     found = parts(rows(hours, oracle_k=0.0, recommended=said, replicasSaved=saved), "day")
     assert [part.met for part in found if part.line == 1] == [met]
     assert [part.met for part in found if part.line == 2] == [True]
@@ -89,10 +89,10 @@ def test_who_misses_more_is_no_rival() -> None:
     """Fewer pods are no art then."""
     worse = [
         row | {"misses": row["misses"] | {"share": 0.02}} if row["case"] == "static:best" else row
-        for row in rows(HOURS | {("static:best", EXPECTED): 7.0})
+        for row in rows(HOURS | {("static:best", WANTED): 7.0})
     ]
     assert {part.line for part in parts(worse, "day") if not part.met} == set()
 
 
 def test_nothing_is_judged_before_it_is_there() -> None:
-    assert not parts(rows({("turbospec", EXPECTED): 8.0, ("plain", EXPECTED): 9.0}), "day")
+    assert not parts(rows({("turbospec", WANTED): 8.0, ("plain", WANTED): 9.0}), "day")

@@ -43,7 +43,7 @@ def test_every_series_that_is_named_is_exported() -> None:
     assert unknown == set()
 
 
-@pytest.mark.parametrize("name", ["keda-ratio", "keda-demand"])
+@pytest.mark.parametrize("name", ["keda-ratio", "keda-demand", "keda-whole-pods"])
 def test_a_missing_series_is_not_taken_for_an_idle_fleet(name: str) -> None:
     """KEDA's default is to read nought, on which it removes pods."""
     (trigger,) = example(name)["spec"]["triggers"]
@@ -61,7 +61,7 @@ def metrics_of(name: str) -> tuple[ScaleMetric, ...]:
     return tuple(ScaleMetric("External", each["external"]["metric"]["name"], "Value", 0.8) for each in spec["metrics"])
 
 
-@pytest.mark.parametrize("name", ["keda-ratio", "keda-demand", "hpa-external"])
+@pytest.mark.parametrize("name", ["keda-ratio", "keda-demand", "keda-whole-pods", "hpa-external"])
 def test_our_own_examples_are_what_the_condition_asks_for(name: str) -> None:
     hpa = AutoscalerView("team", "chat", "deployment/chat", "app=chat", 1, 30, 1, 1, metrics_of(name))
     found = scaling_compatible(scale_targets([pod()], [hpa], NOW).values())

@@ -12,14 +12,14 @@ import aiohttp
 
 from tests.fleet.builders import pod, policy
 from tests.simulation.builders import LINEAR, engine_file
-from turbospec.control.latency import LatencyModel, MeasuredCell, build_latency_model
+from turbospec.control.latency import LatencyModel, MeasuredCell, build_latency_model, build_plain_model
 from turbospec.engine.refusals import RequestRefusedError
 from turbospec.engine.state import engine_state
 from turbospec.fleet.autoscalers import AutoscalerView, ScaleMetric
 from turbospec.fleet.decide import decide
 from turbospec.fleet.effects import Effect, PushControl, SetPolicyStatus
 from turbospec.fleet.memory import FleetMemory
-from turbospec.fleet.snapshot import EngineReport, FleetSnapshot, PodView, ProfileSource, ProfileView
+from turbospec.fleet.snapshot import EngineReport, FleetSnapshot, PlainView, PodView, ProfileSource, ProfileView
 from turbospec.standin.engine import StandInEngine
 from turbospec.standin.many import addresses_from, stand_in_engines
 from turbospec.standin.options import StandInOptions
@@ -89,7 +89,7 @@ class StandInFleet:
         self.snapshot = snapshot = self._observe()
         self.metrics.observed(snapshot)
         effects, self._memory = decide(snapshot, self._memory)
-        self.metrics.loads(self._memory.loads)
+        self.metrics.loads(self._memory.loads, self._memory.values)
         self.metrics.scale_events(self._memory.scale_events)
         for effect in effects:
             self.metrics.effect(type(effect).__name__, self._carry_out(effect))
@@ -123,7 +123,13 @@ class StandInFleet:
         engines = {member.view.owner: member.engine for member in self.members if member.engine is not None}
         chat, search = (engines[f"deployment/{name}"].runtime.facts.identity.key() for name in ("chat", "search"))
         yield ProfileView(
-            "shop", f"profile-{chat}", chat, MODEL, measured_seconds=self._start - 2 * DAY, hold_out_error=0.015
+            "shop",
+            f"profile-{chat}",
+            chat,
+            MODEL,
+            measured_seconds=self._start - 2 * DAY,
+            hold_out_error=0.015,
+            plain=PlainView(PLAIN_MODEL, 120_000, 20.0, 0.015),
         )
         yield ProfileView(None, "shared", search, MODEL, measured_seconds=self._start - 9 * DAY, hold_out_error=0.04)
         yield ProfileView("lab", "broken", "0123456789abcdef", None, invalid="no cell with draftTokens 0")
@@ -169,6 +175,9 @@ def _seconds(batch: int, context: int, draft_tokens: int) -> float:
 
 
 MODEL = _model()
+PLAIN_MODEL = build_plain_model(
+    [replace(cell, seconds=cell.seconds / 1.1) for cell in MODEL.cells if not cell.draft_tokens], MODEL.fit
+)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from types import ModuleType
 
 from turbospec import fleet
+from turbospec.fleet import worthwhile
 from turbospec.fleet.advised import AdviceReason
 from turbospec.fleet.profile_standing import ProfileReason
 from turbospec.fleet.queried import DemandReason
@@ -22,7 +23,8 @@ def reasons() -> set[str]:
         importlib.import_module(f"{fleet.__name__}.{each.name}") for each in pkgutil.iter_modules(fleet.__path__)
     )
     found = {reason for module in modules for reason in _of(module)}
-    return found | {reason.value for reason in (*ProfileReason, *AdviceReason, *DemandReason)}
+    named = {reason.value for reason in (*ProfileReason, *AdviceReason, *DemandReason)}
+    return found | named | set(worthwhile.REMEDIES)
 
 
 def _of(module: ModuleType) -> Iterator[str]:

@@ -72,6 +72,7 @@ def test_policy_goes_from_nothing_to_controlled() -> None:
         "Profiled": "ProfileReady",
         "Injected": "Injected",
         "Controlled": "Controlled",
+        "Worthwhile": "PlainNotMeasured",
         "Ready": "AllEnginesControlled",
     }
     assert fleet.statuses["chat"].controlled == fleet.statuses["chat"].pods == 1

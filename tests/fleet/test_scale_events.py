@@ -25,6 +25,11 @@ DOWN, STEADY, UNKNOWN = ScaleState.DOWN_UNDER_WAY, ScaleState.STEADY, ScaleState
 
 SERVING = (pod("chat-0"), pod("chat-1"))
 STARTING = pod("chat-2", ready=False, created_seconds=NOW - 60)
+NODELESS = replace(
+    pod("chat-4", ready=False, report=None, created_seconds=NOW - 60),
+    node=None,
+    no_node="0/3 nodes are available: 3 Insufficient nvidia.com/gpu. preemption: 0/3 nodes are available.",
+)
 LEAVING = pod("chat-3", terminating=True, report=None)
 
 
@@ -85,6 +90,21 @@ def test_pods_that_come_or_go_speak_whatever_the_autoscaler_says(scalers: list[A
     assert event(scalers, (*SERVING, LEAVING)).state is DOWN
     replaced = event(scalers, (*SERVING, STARTING, LEAVING))
     assert (replaced.state, replaced.reason) == (COMING, "PodsReplaced")
+
+
+@pytest.mark.parametrize(("coming", "reason", "words"), [
+    ((STARTING,), "PodsStarting", "1 pods start beside 2."),
+    ((STARTING, NODELESS), "PodsStarting", "2 pods start beside 2. 1 of them have no node yet: 0/3 nodes are"),
+    ((NODELESS,), "NodesAwaited", "no node yet: 0/3 nodes are available: 3 Insufficient nvidia.com/gpu."),
+    ((NODELESS, LEAVING), "PodsReplaced", "no node yet"),
+])  # fmt: skip
+def test_pods_without_a_node_are_told_from_pods_that_start(
+    coming: tuple[PodView, ...], reason: str, words: str
+) -> None:
+    """A node that must be bought first takes minutes more than an image or weights do."""
+    found = event([hpa()], (*SERVING, *coming))
+    assert (found.state, found.reason) == (COMING, reason)
+    assert words in found.evidence
 
 
 def test_a_pod_that_never_becomes_ready_is_not_for_ever_on_its_way() -> None:

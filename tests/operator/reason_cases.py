@@ -8,6 +8,7 @@ from tests.advise.builders import window as advice_window
 from tests.operator import (
     reason_cases_scaling,  # noqa: F401 - registers its cases
     reason_cases_variants,  # noqa: F401 - likewise
+    reason_cases_worth,  # noqa: F401 - registers its cases
     shop,
 )
 from tests.operator.engine_stand_in import EngineStandIn

@@ -59,12 +59,12 @@ class Fleet:
         return engine
 
     async def profile(self, identity: ProfileIdentity = IDENTITY, **changes: Any) -> None:
-        """A measured one; ``changes`` of its spec, ``name`` and ``measured`` apart."""
+        """A measured one; ``changes`` of its spec, ``name`` and ``measured`` apart; what is None is taken out."""
         name = changes.pop("name", f"profile-{identity.key()}")
         measured_at = changes.pop("measured", self.clock.now - 7200.0)
         effect = HarvestProfile(self.namespace, "turbospec-profile-x", name)
         made = manifests.profile(effect, Measured(profile_result(identity), "node-1", "vllm:1"), measured_at)
-        made["spec"] |= changes
+        made["spec"] = {field: value for field, value in (made["spec"] | changes).items() if value is not None}
         await self.admin.create(PROFILES, self.namespace, made)
 
     async def rounds(self, count: int = 3, seconds: float = ROUND_SECONDS) -> None:

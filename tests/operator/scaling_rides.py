@@ -1,20 +1,27 @@
 """What happens to fleets under an autoscaler: load that jumps and falls, and series that go away."""
 
 import asyncio
+import math
 from collections.abc import Sequence
 
+from e2e.autoscaling.external_metrics import SHARE
 from tests.operator.scaled_fleets import DOWN_SECONDS, SYNC_SECONDS, Fleet, World
 from turbospec.simulation.fleet.hpa import Form, ObservedPod, Reading, proposal
 
 RATIO = "keda-ratio.yaml"
+WHOLE = "keda-whole-pods.yaml"
 SIZES = (1, 11, 30)
 TARGET = 0.8
 
 
 def wanted(example: str, replicas: int, load: float) -> int:
     """What the fleet simulator's autoscaler asks for."""
-    by_ratio = example == RATIO
-    reading = Reading(Form.VALUE, TARGET, load / replicas) if by_ratio else Reading(Form.AVERAGE_VALUE, TARGET, load)
+    if example == RATIO:
+        reading = Reading(Form.VALUE, TARGET, load / replicas)
+    elif example == WHOLE:
+        reading = Reading(Form.AVERAGE_VALUE, 1.0, math.ceil(load / SHARE))
+    else:
+        reading = Reading(Form.AVERAGE_VALUE, TARGET, load)
     found = proposal(reading, replicas, [ObservedPod(str(number)) for number in range(replicas)])
     assert found is not None
     return max(1, found)

@@ -13,6 +13,7 @@ from turbospec.fleet.capacity import LoadSignal
 from turbospec.fleet.effects import CreateProfilingJob, Effect, EngineAddress, EnsureRuntime, PushControl
 from turbospec.fleet.load_memory import LoadMemory
 from turbospec.fleet.memory import FleetMemory
+from turbospec.fleet.scale_events import ScaleEvent, ScaleState
 from turbospec.fleet.snapshot import FleetSnapshot, JobObstacle
 from turbospec_operator import fleet_loop, views
 from turbospec_operator.apply import Applier, Outcome
@@ -218,3 +219,22 @@ async def test_the_load_signal_goes_where_no_round_succeeds_for_a_while(monkeypa
     monkeypatch.setattr(fleet_loop, "LOAD_SECONDS", -1.0)
     await rounds.run()
     assert b"turbospec_offered_load_ratio{" not in rounds.metrics.text()
+
+
+@pytest.mark.parametrize(
+    ("before", "said"),
+    [
+        (None, True),
+        (ScaleEvent(ScaleState.STEADY, "MetricAtTarget", "chat has 2 replicas and wants 2."), True),
+        (ScaleEvent(ScaleState.UP_UNDER_WAY, "PodsStarting", "1 pods start beside 2."), True),
+        (ScaleEvent(ScaleState.UP_UNDER_WAY, "NodesAwaited", "2 pods start beside 2."), False),
+    ],
+    ids=["first seen", "another state", "another reason", "only other words"],
+)
+def test_what_replicas_do_is_logged_with_its_evidence_when_it_changes(before: ScaleEvent | None, said: bool) -> None:
+    """Rounds come every two seconds."""
+    place = ("shop", "deployment/chat")
+    now = ScaleEvent(ScaleState.UP_UNDER_WAY, "NodesAwaited", "1 pods start beside 2.")
+    found = list(fleet_loop.scaling_news({} if before is None else {place: before}, {place: now}))
+    line = "replicas of deployment/chat in shop: UpUnderWay (NodesAwaited): 1 pods start beside 2."
+    assert found == ([line] if said else [])

@@ -7,6 +7,7 @@ from tests.operator.samples import KEY
 from turbospec.fleet.capacity import LoadSignal
 from turbospec.fleet.load_memory import LoadKey, LoadMemory, UnknownLoad
 from turbospec.fleet.scale_events import ScaleEvent, ScaleState
+from turbospec.fleet.worth import UnknownWorth, Value, Worth
 from turbospec_operator.metrics import Metrics
 
 CHAT: LoadKey = ("team", "deployment/chat", KEY)
@@ -61,3 +62,19 @@ def test_what_happens_to_replicas_is_one_series_per_target() -> None:
         ((name, *labels),) = series(metrics)
         assert name == "turbospec_scale_event"
         assert {("state", event.state), ("reason", event.reason), ("scale_target", "chat")} <= set(labels)
+
+
+def test_what_is_saved_is_exported_beside_the_load() -> None:
+    """In pods for the demand of now (1.4 at full load), at least and at most; nothing while either is not known."""
+    metrics, load = Metrics(), {CHAT: LoadMemory(0.0, signal=SIGNAL)}
+    value = Value(0.0, "profile-x", Worth(-1.0, 0.5))
+    metrics.loads(load, {CHAT: value})
+    saved = {key[1:]: pods for key, pods in series(metrics).items() if key[0] == "turbospec_replicas_saved"}
+    assert saved == {
+        tuple(sorted((*LABELS, ("bound", bound)))): pytest.approx(pods)
+        for bound, pods in (("least", -0.7), ("most", 1.4))
+    }
+    unknown = Value(0.0, "profile-x", None, UnknownWorth.PENDING)
+    for loads, values in ((load, {CHAT: unknown}), (load, {}), ({}, {CHAT: value})):
+        metrics.loads(loads, values)
+        assert not [name for name, *_ in series(metrics) if name == "turbospec_replicas_saved"]

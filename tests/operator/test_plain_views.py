@@ -22,7 +22,8 @@ def plain_engine(batches: tuple[int, ...] = (1, 2, 4, 8, 16), **changes: Any) ->
         PlainCell(batch=batch, context_tokens=256, microseconds=round(value), samples=9)
         for batch, value in steps.items()
     ]
-    return PlainEngine(**({"cells": cells, "kv_cache_tokens": 120_000, "start_seconds": 19} | changes))
+    values: dict[str, Any] = {"cells": cells, "kv_cache_tokens": 120_000, "start_seconds": 19}
+    return PlainEngine(**(values | changes))
 
 
 def view(plain: PlainEngine | None) -> ProfileView:

@@ -9,7 +9,7 @@ import pytest
 from e2e.autoscaling.external_metrics import NAMESPACE, SERVICE, ExternalMetrics
 from e2e.autoscaling.hpa import EXTERNAL, example_hpa
 from tests.operator.scaled_fleets import SYNC_SECONDS, Fleets, World, quicker
-from tests.operator.scaling_rides import RATIO, blind_for_a_while, rides
+from tests.operator.scaling_rides import RATIO, WHOLE, blind_for_a_while, rides
 from tests.support.apiserver import ApiServer
 from tests.support.controller_manager import ControllerManager
 from turbospec_operator.cluster import HPAS, Kind, Raw
@@ -54,8 +54,9 @@ def service(port: int) -> Raw:
 
 async def test_replicas_go_straight_to_what_the_simulated_autoscaler_asks_for(world: World) -> None:
     """At 1, 11 and 30 replicas: no pod is asked for twice, however many start and however old the series are."""
-    ways = await rides(world, (EXTERNAL, RATIO))
-    assert ways == [[1, 2, 1], [11, 21, 9], [30, 57, 23]] * 2
+    ways = await rides(world, (EXTERNAL, RATIO, WHOLE))
+    by_demand = [[1, 2, 1], [11, 21, 9], [30, 57, 23]]
+    assert ways == [*by_demand, *by_demand, [1, 2, 1], [11, 20, 8], [30, 54, 22]]
 
 
 async def test_unknown_is_not_nought(world: World) -> None:

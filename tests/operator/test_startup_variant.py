@@ -14,7 +14,7 @@ from tests.operator.recorded_windows import Clock
 from tests.operator.test_crash_loop import RUNTIME, request_for
 from tests.support.apiserver import ApiServer
 from tests.webhook.test_injection import patched
-from turbospec.fleet.startup_variant import LEAST_SECONDS
+from turbospec.fleet import startup_variant
 from turbospec_operator import observe, served_cells
 from turbospec_operator.admission import Admission
 from turbospec_operator.cluster import EVENTS, Cluster, Raw
@@ -75,7 +75,7 @@ async def test_the_webhook_starts_pods_as_the_fleet_loop_has_decided(
     clock = Clock(time.time())
     for module in (observe, served_cells):
         monkeypatch.setattr(module, "time", clock)
-    patience = int(LEAST_SECONDS / ROUND) + 2
+    monkeypatch.setattr(startup_variant, "LEAST_SECONDS", 4 * ROUND)
     async with AsyncExitStack() as stack:
         fleet = Fleet(api_with_crds, cluster, namespace, clock, stack)
         await fleet.profile(plain=FASTER)
@@ -85,14 +85,14 @@ async def test_the_webhook_starts_pods_as_the_fleet_loop_has_decided(
         assert await started_as(cluster, namespace) == "Speculative"
         await rounds(fleet, engine, 1, acceptance=0.02)
         api_with_crds.kubectl("delete", "pod", "chat-2", "-n", namespace, "--wait=false")
-        await rounds(fleet, engine, 3, acceptance=0.02)
+        await rounds(fleet, engine, 2, acceptance=0.02)
         waiting = await row(cluster, namespace)
         assert (waiting["variant"], waiting["reason"]) == ("Speculative", "Waiting"), waiting
-        await rounds(fleet, engine, patience, acceptance=0.02)
+        await rounds(fleet, engine, 4, acceptance=0.02)
         plain = await row(cluster, namespace)
         assert (plain["variant"], plain["reason"]) == ("Plain", "Recommended"), plain
         assert await started_as(cluster, namespace) == "Plain"
-        await rounds(fleet, engine, patience + 2, acceptance=0.95)
+        await rounds(fleet, engine, 5, acceptance=0.95)
         assert (await row(cluster, namespace))["variant"] == "Speculative"
         assert await started_as(cluster, namespace) == "Speculative"
     said = [each["reason"] for each in await cluster.list(EVENTS, namespace)]

@@ -352,3 +352,15 @@ def test_the_controlling_owner_is_named_whatever_its_kind(owners: list[dict[str,
     raw = stored(engine_pod("shop", "chat-1"))
     raw["metadata"]["ownerReferences"] = owners
     assert views.pod_view(raw, None, None).controller == controller
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "told"),
+    [("False", "Unschedulable", "0/1 nodes are available."), ("False", "SchedulingGated", ""), ("True", None, "")],
+)
+def test_why_a_pod_has_no_node_is_the_schedulers_word(status: str, reason: str | None, told: str) -> None:
+    """A pod that is held back by a gate was never tried."""
+    raw = stored(engine_pod("shop", "chat-1"))
+    condition = {"type": "PodScheduled", "status": status, "reason": reason, "message": "0/1 nodes are available."}
+    raw["status"] = {"conditions": [condition]}
+    assert views.pod_view(raw, None, None).no_node == told

@@ -117,6 +117,7 @@ def test_every_metric_scales_up_under_load(metric: MetricName) -> None:
         MetricName.TOKEN_BACKLOG: 1000.0,
         MetricName.OFFERED_LOAD_RATIO: 0.4,
         MetricName.EXPECTED_PODS: 0.4,
+        MetricName.WANTED_PODS: 0.4,
     }
     audit = simulation(busy(), "off", metric, targets[metric])
     audit.keep_moments = True
@@ -153,6 +154,21 @@ def test_an_oracle_fleet_holds_the_objective_with_fewer_replicas_than_an_autosca
     rival = simulation(given, "static:3", "runningRequests", 12.0).run()
     assert oracle.miss_share < 0.01
     assert oracle.replica_seconds < rival.replica_seconds
+
+
+def test_the_best_k_without_foresight_is_between_a_fixed_k_and_an_oracle_fleet() -> None:
+    """Its pods are the oracle's, its replicas the autoscaler's, by a load that nobody had to learn."""
+    given = busy()
+    found = {arm: simulation(given, arm, "expectedPods", 0.8).run() for arm in ("best-k", "static:3")}
+    oracle = simulation(given, "oracle", "expectedPods", 0.8).run()
+    assert found["best-k"].scale_events > 0
+    assert found["best-k"].replica_seconds <= found["static:3"].replica_seconds
+    assert found["best-k"].replica_seconds > oracle.replica_seconds
+
+
+def test_the_best_k_runs_without_the_drafter_where_an_oracle_does() -> None:
+    given = busy(engine={"plain": {"speedup": 3.0}})
+    assert simulation(given, "best-k", "expectedPods", 0.8).run().mean_draft_tokens == 0.0
 
 
 def pod(number: int, created: float, *, terminated: bool = False) -> Pod:

@@ -54,6 +54,13 @@ def test_a_metric_asks_for_what_the_documentation_says(reading: Reading, there: 
     assert proposal(reading, replicas, there) == wanted
 
 
+@given(st.integers(1, 9), st.integers(-8, 8))
+def test_of_whole_pods_the_tolerance_swallows_none_below_ten_replicas(replicas: int, more: int) -> None:
+    """What ``keda-whole-pods.yaml`` counts on."""
+    wanted = max(0, replicas + more)
+    assert proposal(Reading(Form.AVERAGE_VALUE, 1.0, float(wanted)), replicas, pods(replicas)) == wanted
+
+
 @pytest.mark.parametrize(
     "reading",
     [Reading(Form.VALUE, 1.0), Reading(Form.AVERAGE_VALUE, 1.0, float("nan")), Reading(Form.PODS, 1.0)],

@@ -88,6 +88,19 @@ REPLICAS = Section(
             tuple(Query(replicas(kind), f"{TARGET_NAME} {kind}") for kind in ("min", "max")),
         ),
         Panel(
+            "Replicas saved",
+            "Pods that the demand of now would take more without the drafter, at least and at most, at full load. "
+            "Below 0 plain pods would be fewer; around 0 it is not known. Absent where the profile does not say what "
+            "the engine is without its drafter (condition Worthwhile).",
+            "short",
+            (
+                Query(
+                    f"sum by ({TARGET}, bound) (turbospec_replicas_saved{{{OF_TARGET}}})",
+                    f"{TARGET_NAME} {{{{bound}}}}",
+                ),
+            ),
+        ),
+        Panel(
             "Scaling state",
             "What is happening to the replicas, and why that is believed. No profiling begins while pods come or go.",
             "none",
@@ -98,6 +111,7 @@ REPLICAS = Section(
                 ),
             ),
             Form.EVENTS,
+            24,
         ),
         Panel(
             "What the autoscaler reads",

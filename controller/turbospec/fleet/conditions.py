@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from turbospec.control.objective import Objective
-from turbospec.fleet import advised, drift, variants
+from turbospec.fleet import advised, drift, variants, worthwhile
 from turbospec.fleet.advised import AdviceView
 from turbospec.fleet.drift import DriftStanding
 from turbospec.fleet.effects import ConditionValue, StoppedTemplate, VariantRow
@@ -14,6 +14,7 @@ from turbospec.fleet.scale_metrics import Preserved, scaling_compatible
 from turbospec.fleet.scaling import ScaleTarget
 from turbospec.fleet.snapshot import Mode, PolicyView, StartupVariant
 from turbospec.fleet.standing import EngineStanding
+from turbospec.fleet.worthwhile import TargetValue
 
 MAX_MESSAGE = 1024
 """Events and the rows of the status take no more; conditions would take four times that, but nobody reads it."""
@@ -68,13 +69,14 @@ class PolicyFindings:
     demand: ConditionValue | None = None
     history: ConditionValue | None = None
     variants: tuple[VariantRow, ...] = ()
+    values: tuple[TargetValue, ...] = ()
 
 
 def conditions(findings: PolicyFindings) -> tuple[ConditionValue, ...]:
     """Profiled, Injected, Controlled, Ready; ObjectiveAttainable where there is an objective, ProfileAccurate where
     engines could compare, ScalingCompatible where somebody is seen to scale, DemandKnown and HistoryKnown where
-    Prometheus is to tell them, StartupVariantDecided where it is Plain or Auto, Advised where there is advice;
-    Exclusive and Permitted only where they are False."""
+    Prometheus is to tell them, Worthwhile where there is a profile, StartupVariantDecided where it is Plain or Auto,
+    Advised where there is advice; Exclusive and Permitted only where they are False."""
     controlled = _controlled(findings)
     found = [_profiled(findings, controlled), _injected(findings, controlled), controlled]
     if not findings.policy.objective.empty:
@@ -86,6 +88,9 @@ def conditions(findings: PolicyFindings) -> tuple[ConditionValue, ...]:
     if scaling is not None:
         found.append(scaling)
     found.extend(entry for entry in (findings.demand, findings.history) if entry is not None)
+    worth = worthwhile.condition(findings.values)
+    if worth is not None:
+        found.append(worth)
     variant = variants.condition(findings.policy, findings.variants)
     if variant is not None:
         found.append(variant)

@@ -9,6 +9,7 @@ from turbospec.fleet.policy_round import decide_policy
 from turbospec.fleet.profile_status import ProfileUse, profile_statuses
 from turbospec.fleet.snapshot import FleetSnapshot
 from turbospec.fleet.survey import Survey, survey
+from turbospec.fleet.value import forget_value
 
 __all__ = ["FleetMemory", "decide"]
 
@@ -31,6 +32,7 @@ def decide(snapshot: FleetSnapshot, memory: FleetMemory) -> tuple[tuple[Effect, 
     pushes = [push for each in rounds.values() for push in each.pushes]
     reports = [report for each in rounds.values() for report in each.reports]
     loads = {key: load for each in rounds.values() for key, load in each.loads.items()}
+    values = {key: value for each in rounds.values() for key, value in each.values.items()}
     use = ProfileUse(tuple(fleet.candidates.values()), fleet.profiles, fleet.agreement.drifted, fleet.now_seconds)
     statuses, profile_memory = profile_statuses(snapshot.profiles, use, memory.profile_statuses)
     unseen = {key: load for key, load in memory.loads.items() if key not in loads}
@@ -48,6 +50,7 @@ def decide(snapshot: FleetSnapshot, memory: FleetMemory) -> tuple[tuple[Effect, 
         profile_statuses=profile_memory,
         preserved=fleet.preserved,
         variants={place: entry for each in rounds.values() for place, entry in each.variants.items()},
+        values=forget_value(memory.values, fleet.now_seconds) | values,
     )
     return (*requests, *fleet.grown, *pushes, *statuses, *reports, *fleet.agreement.events), remembered
 

@@ -167,6 +167,18 @@ class EngineSummary:
 
 
 @dataclass(frozen=True, slots=True)
+class TargetSummary:
+    """What speculation is worth to the pods of one scale target and profile key: the share of the replicas that it
+    saves, at least and at most, in percent; None where ``reason`` says why it is not known."""
+
+    target: str
+    profile_key: str
+    reason: str
+    recommended: str | None = None
+    saved_percent: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class SetPolicyStatus:
     """The policy's whole status."""
 
@@ -183,6 +195,7 @@ class SetPolicyStatus:
     stopped: tuple[StoppedTemplate, ...] = ()
     advice: str | None = None
     variants: tuple[VariantRow, ...] = ()
+    targets: tuple[TargetSummary, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

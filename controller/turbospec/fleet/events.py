@@ -9,6 +9,7 @@ _NORMAL_REASONS = frozenset(
         "Advising",
         "AutoscalerUnrecognised",
         "EngineStarting",
+        "ErrorUnknown",
         "GainUnknown",
         "HistoryPending",
         "HistoryTooShort",
@@ -18,6 +19,7 @@ _NORMAL_REASONS = frozenset(
         "NotNeeded",
         "Paused",
         "Pending",
+        "PlainNotMeasured",
         "ProfileProvisional",
         "ProfilingInProgress",
         "ProfileGrowing",
@@ -25,6 +27,8 @@ _NORMAL_REASONS = frozenset(
         "QueryPending",
         "StartedPlain",
         "StepTimesInDoubt",
+        "WorthPending",
+        "WorthUnclear",
         "WorthUnknown",
     }
 )

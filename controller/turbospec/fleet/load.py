@@ -49,14 +49,11 @@ class LoadSituation:
 
 def observe_load(situation: LoadSituation, memory: Mapping[LoadKey, LoadMemory]) -> dict[LoadKey, LoadMemory]:
     """The loads of this policy's pods, and what is remembered of its targets that have none at the moment."""
-    policy, now = situation.policy, situation.now_seconds
-    grouped: dict[LoadKey, list[tuple[PodView, EngineReport]]] = {}
+    now, grouped = situation.now_seconds, engines_by_key(situation)
     silent: dict[str, int] = {}
     for pod in situation.pods:
-        target = situation.targets[pod.uid]
-        if pod.report is not None:
-            grouped.setdefault((policy.namespace, target, pod.report.profile_key), []).append((pod, pod.report))
-        elif pod.ready:
+        if pod.report is None and pod.ready:
+            target = situation.targets[pod.uid]
             silent[target] = silent.get(target, 0) + 1
     answering: dict[str, int] = {}
     for (_, target, _), members in grouped.items():
@@ -71,6 +68,16 @@ def observe_load(situation: LoadSituation, memory: Mapping[LoadKey, LoadMemory])
         whole = situation.requests_per_second
         given = replace(situation, requests_per_second=None if whole is None else whole * parts[key])
         found[key] = _observe(given, key, members, share, memory.get(key, LoadMemory(now)))
+    return found
+
+
+def engines_by_key(situation: LoadSituation) -> Mapping[LoadKey, Sequence[tuple[PodView, EngineReport]]]:
+    """The pods of this policy that answer, Ready or not, with what their engines say."""
+    found: dict[LoadKey, list[tuple[PodView, EngineReport]]] = {}
+    for pod in situation.pods:
+        if pod.report is not None:
+            key = (situation.policy.namespace, situation.targets[pod.uid], pod.report.profile_key)
+            found.setdefault(key, []).append((pod, pod.report))
     return found
 
 
@@ -99,6 +106,13 @@ def fleet_estimates(reports: Iterable[EngineReport]) -> tuple[PositionEstimate, 
             break
         found.append(PositionEstimate(_mean(accepted), _mean(yields) if yields else None, sum(w for _, w in accepted)))
     return tuple(found)
+
+
+def text_of(situation: LoadSituation, key: LoadKey, reports: Iterable[EngineReport]) -> tuple[PositionEstimate, ...]:
+    """Acceptance of the text that these engines serve; where none of them knows, what is remembered of those before."""
+    return fleet_estimates(reports) or tuple(
+        PositionEstimate(entry.acceptance, None, entry.samples) for entry in situation.pools.remembered.get(key[2], ())
+    )
 
 
 def capability(
@@ -224,9 +238,7 @@ def _attainable(situation: LoadSituation, group: _Group, lengths: Lengths) -> li
     profile = situation.profiles.get((namespace, key))
     if profile is None or profile.latency is None:
         return UnknownLoad.NO_PROFILE
-    estimates = fleet_estimates(group.reports) or tuple(
-        PositionEstimate(entry.acceptance, None, entry.samples) for entry in situation.pools.remembered.get(key, ())
-    )
+    estimates = text_of(situation, group.key, group.reports)
     known: dict[object, Attainable | None] = {}
     found = []
     for report in group.ready:

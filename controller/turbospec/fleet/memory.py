@@ -26,6 +26,7 @@ from turbospec.fleet.preserve import PreserveMemory
 from turbospec.fleet.scale_events import ScaleEvent
 from turbospec.fleet.snapshot import EngineReport
 from turbospec.fleet.startup_variant import VariantMemory
+from turbospec.fleet.worth import Value
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +131,7 @@ class FleetMemory:
     ``served``: when what engines have measured was last looked at, by namespace and profile key. ``jobs`` is when
     profiling Jobs were seen to end. ``preserved``: the K with which an autoscaler asks for no more replicas.
     ``variants``: how new pods start, by policy uid and scale target.
+    ``values``: what speculation is worth, also to targets that have had no pods for less than an hour.
     """
 
     engines: Mapping[str, EngineMemory] = field(default_factory=dict)
@@ -145,6 +147,7 @@ class FleetMemory:
     profile_statuses: ProfileStatuses = field(default_factory=dict)
     preserved: Mapping[LoadKey, PreserveMemory] = field(default_factory=dict)
     variants: Mapping[tuple[str, str], VariantMemory] = field(default_factory=dict)
+    values: Mapping[LoadKey, Value] = field(default_factory=dict)
 
 
 def request_key(effect: CreateProfilingJob | HarvestProfile | EnsureRuntime) -> tuple[str, str, str]:

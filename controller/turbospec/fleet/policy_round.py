@@ -18,7 +18,10 @@ from turbospec.fleet.snapshot import Mode, PodView, PolicyView
 from turbospec.fleet.standing import EngineStanding, obstacle
 from turbospec.fleet.startup_variant import VariantMemory
 from turbospec.fleet.survey import Survey
+from turbospec.fleet.value import observe_value
 from turbospec.fleet.variants import VariantSituation, decide_variants
+from turbospec.fleet.worth import Value
+from turbospec.fleet.worthwhile import TargetValue
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class PolicyRound:
     engines: Mapping[str, EngineMemory]
     pools: Mapping[tuple[str, str], PoolMemory]
     loads: Mapping[LoadKey, LoadMemory]
+    values: Mapping[LoadKey, Value]
     written: PolicyMemory
     failed_starts: breaker.Failures
     variants: Mapping[tuple[str, str], VariantMemory]
@@ -42,22 +46,26 @@ def decide_policy(policy: PolicyView, fleet: Survey, memory: FleetMemory) -> Pol
     pools = pooling.pools_of(policy, [pod for pod in governed if pod.ready], memory.pools, now)
     engines = {pod.uid: _engine(policy, pod, fleet, pools, memory.engines.get(pod.uid)) for pod in governed}
     stopped, failed_starts = breaker.judge(policy, governed, memory.failed_starts.get(policy.uid, ()))
-    findings = _findings(policy, fleet, [fleet.agreement.mark(each.standing) for each in engines.values()])
-    started = VariantSituation(policy, governed, fleet.target_of, fleet.targets, {}, now)
-    variants = decide_variants(started, memory.variants)
-    findings = replace(findings, stopped=stopped, variants=variants.rows)
-    reports, written = _report(findings, memory.policies.get(policy.uid), now)
     bounds = {key: entry.allowed for key, entry in fleet.preserved.items() if policy.preserve and entry.allowed}
     coming = queried.usable(queried.of_policy(fleet.snapshot.queried, policy), now)
     growth = forecast.factors(policy, fleet.snapshot.history, _places(policy, fleet), now)
+    load = LoadSituation(policy, governed, fleet.target_of, fleet.profiles, pools, now, bounds, coming, growth)
     profiles = with_plain_engines(fleet.snapshot.profiles, governed, fleet.profiles)
-    load = LoadSituation(policy, governed, fleet.target_of, profiles, pools, now, bounds, coming, growth)
+    loads = observe_load(replace(load, profiles=profiles), memory.loads)
+    values = observe_value(load, loads, memory.values)
+    worths = {key: value.worth for key, value in values.items()}
+    started = VariantSituation(policy, governed, fleet.target_of, fleet.targets, worths, now)
+    variants = decide_variants(started, memory.variants)
+    findings = _findings(policy, fleet, [fleet.agreement.mark(each.standing) for each in engines.values()])
+    findings = replace(findings, stopped=stopped, variants=variants.rows, values=_valued(values, loads))
+    reports, written = _report(findings, memory.policies.get(policy.uid), now)
     return PolicyRound(
         pushes=tuple(push for each in engines.values() for push in each.pushes),
         reports=(*reports, *variants.events),
         engines={uid: each.memory for uid, each in engines.items() if each.memory is not None},
         pools=pooling.remember(policy, pools, memory.pools, now),
-        loads=observe_load(load, memory.loads),
+        loads=loads,
+        values=values,
         written=written,
         failed_starts=failed_starts,
         variants=variants.memory,
@@ -105,6 +113,11 @@ def _findings(policy: PolicyView, fleet: Survey, engines: Sequence[EngineStandin
         drift=fleet.agreement.of(policy.uid),
         advice=next(advice, None) if policy.mode is Mode.ADVISE else None,
     )
+
+
+def _valued(values: Mapping[LoadKey, Value], loads: Mapping[LoadKey, LoadMemory]) -> tuple[TargetValue, ...]:
+    signals = {key: load.signal for key, load in loads.items()}
+    return tuple(TargetValue(key, value, signals.get(key)) for key, value in sorted(values.items()))
 
 
 def _places(policy: PolicyView, fleet: Survey) -> tuple[tuple[str, str], ...]:

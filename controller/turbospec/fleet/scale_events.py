@@ -16,6 +16,9 @@ from turbospec.fleet.settling import SETTLE_SECONDS
 TOLERANCE = 0.1
 """The controller's default: a metric within a tenth of its target moves nothing."""
 
+MAX_WORDS = 160
+"""Of what the scheduler says; on large clusters it goes on for lines."""
+
 
 class ScaleState(StrEnum):
     """Where a scale event stands."""
@@ -80,8 +83,12 @@ def _by_pods(target: ScaleTarget, now: float) -> ScaleEvent | None:
     there = target.count(PodStage.WARMING, PodStage.SERVING)
     staying = len(target.pods) - leaving
     if moving:
-        reason = "PodsReplaced" if leaving else "PodsStarting"
-        return ScaleEvent(ScaleState.UP_UNDER_WAY, reason, f"{len(moving)} pods start beside {there}.", staying)
+        nodeless = [pod.no_node for pod in moving if pod.no_node]
+        reason = "PodsReplaced" if leaving else "PodsStarting" if len(nodeless) < len(moving) else "NodesAwaited"
+        words = f"{len(moving)} pods start beside {there}."
+        if nodeless:
+            words += f" {len(nodeless)} of them have no node yet: {min(nodeless)[:MAX_WORDS]}"
+        return ScaleEvent(ScaleState.UP_UNDER_WAY, reason, words, staying)
     if leaving:
         return ScaleEvent(ScaleState.DOWN_UNDER_WAY, "PodsTerminating", f"{leaving} pods end, {there} stay.", staying)
     return None

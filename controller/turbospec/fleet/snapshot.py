@@ -165,6 +165,7 @@ class PodView:
     digest that the webhook gave it; ``failed_start`` says how its engine ended before the pod was ever Ready.
     ``variant`` is the variant that the webhook started it as (``Speculative``, ``Plain``), or ``Refused``; None where
     the policy had it start with the drafter. ``speculation`` is what it said of the drafter.
+    ``no_node`` is why the scheduler finds no node for it, in its words; empty where it has one, or was not tried.
     """
 
     namespace: str
@@ -189,6 +190,7 @@ class PodView:
     ready_since_seconds: float | None = None
     variant: str | None = None
     speculation: str | None = None
+    no_node: str = ""
 
 
 @dataclass(frozen=True, slots=True)

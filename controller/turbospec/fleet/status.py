@@ -8,9 +8,13 @@ from turbospec.fleet.effects import ConditionValue, EngineSummary, SetPolicyStat
 from turbospec.fleet.memory import PolicyMemory
 from turbospec.fleet.snapshot import PolicyView
 from turbospec.fleet.standing import EngineStanding
+from turbospec.fleet.worthwhile import summary
 
 MAX_ENGINES = 64
 """Rows in a status: the bound of the custom resource."""
+
+MAX_TARGETS = 16
+"""Scale targets in a status: the bound of the custom resource."""
 
 MAX_RANGES = 32
 """Ranges of batches in a row: the bound of the custom resource."""
@@ -37,6 +41,7 @@ def policy_status(findings: PolicyFindings) -> SetPolicyStatus:
         stopped=findings.stopped,
         advice=None if findings.advice is None else findings.advice.summary,
         variants=findings.variants,
+        targets=tuple(summary(each) for each in findings.values[:MAX_TARGETS]),
     )
 
 
@@ -57,6 +62,7 @@ def _settled(status: SetPolicyStatus) -> SetPolicyStatus:
         conditions=tuple(ConditionValue(entry.type, entry.status, entry.reason, "") for entry in status.conditions),
         draft_tokens=None,
         variants=tuple(replace(row, message="") for row in status.variants),
+        targets=tuple(replace(row, saved_percent=None) for row in status.targets),
         engines=tuple(
             replace(
                 row,

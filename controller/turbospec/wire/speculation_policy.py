@@ -240,6 +240,28 @@ class EngineStatus(WireModel):
     ]
 
 
+class ScaleTargetStatus(WireModel):
+    """What speculation is worth to the pods of one scale target that have one profile key."""
+
+    target: Annotated[str, Field(max_length=317, description="Scale target, for example deployment/chat.")]
+    profile_key: Annotated[str, Field(max_length=16, description="Profile key of its engines.")]
+    reason: Annotated[str, Field(max_length=64, description="One word, of condition Worthwhile (docs/autoscaling.md).")]
+    recommended: Annotated[
+        Literal["Speculative", "Plain", "Either"] | None,
+        Field(
+            description="How these pods had better be started: with the drafter, without it, or either way where what "
+            "is known does not tell the two apart. Absent where nothing is known."
+        ),
+    ] = None
+    replicas_saved_percent_at_least: Annotated[
+        int | None,
+        Field(
+            description="Percent of a plain fleet's replicas that speculation saves, at least; below 0 it takes more."
+        ),
+    ] = None
+    replicas_saved_percent_at_most: Annotated[int | None, Field(description="The same, at most.")] = None
+
+
 class InjectionStop(WireModel):
     """Pods that start without TurboSpec, because those before them failed."""
 
@@ -261,7 +283,8 @@ class SpeculationPolicyStatus(LenientModel):
             max_length=16,
             default_factory=list,
             description="Profiled, Injected, Controlled, Ready and, where there is an objective, ObjectiveAttainable, "
-            "where engines could compare, ProfileAccurate, in mode Advise Advised, each with a reason and what to do.",
+            "where engines could compare, ProfileAccurate, where they have a profile Worthwhile, in mode Advise "
+            "Advised, each with a reason and what to do.",
             json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
         ),
     ]
@@ -277,6 +300,15 @@ class SpeculationPolicyStatus(LenientModel):
     ] = None
     engines: Annotated[
         list[EngineStatus], Field(default_factory=list, max_length=64, description="The first 64 engines.")
+    ]
+    scale_targets: Annotated[
+        list[ScaleTargetStatus],
+        Field(
+            default_factory=list,
+            max_length=16,
+            description="What speculation is worth by scale target and profile key, in replicas that the same requests "
+            "take; the first 16.",
+        ),
     ]
     advice: Annotated[
         str | None,

@@ -52,6 +52,8 @@ def summary(policy: Raw) -> dict[str, Any]:
         "message": ready.get("message"),
         "advice": status.get("advice"),
         "adviceMessage": condition(policy, "Advised").get("message"),
+        "worthMessage": condition(policy, "Worthwhile").get("message"),
+        "scaleTargets": status.get("scaleTargets") or [],
         "engines": [{field: engine.get(field) for field in ENGINE_FIELDS} for engine in engines(policy)],
     }
 

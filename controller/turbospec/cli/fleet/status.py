@@ -38,6 +38,8 @@ def _text(found: Sequence[dict[str, Any]], where: str | None, *, with_engines: b
     parts += [f"{each['namespace']}/{each['name']}: {each['message']}" for each in unwell]
     advised = [each for each in found if each["adviceMessage"]]
     parts += [f"{each['namespace']}/{each['name']}: advice: {each['adviceMessage']}" for each in advised]
+    if with_engines and found[0]["worthMessage"]:
+        parts.append(f"{found[0]['namespace']}/{found[0]['name']}: worth: {found[0]['worthMessage']}")
     return "\n\n".join(parts)
 
 

@@ -11,7 +11,7 @@ from turbospec.control.acceptance import PositionEstimate
 from turbospec.control.latency import LatencyModel
 from turbospec.simulation.files import EngineFile, ScenarioError
 from turbospec.simulation.fleet.arrivals import Day, draw
-from turbospec.simulation.fleet.engines import BestK, Fixed, as_plain, effort
+from turbospec.simulation.fleet.engines import BestK, Effort, Fixed, as_plain, effort
 from turbospec.simulation.fleet.files import FleetScenario, FleetScenarioFile
 from turbospec.simulation.fleet.load_signal import LoadRatio, of_loops, of_text
 from turbospec.simulation.fleet.loops import LoopBrain, objective_of
@@ -20,7 +20,7 @@ from turbospec.simulation.fleet.replica import Brain
 from turbospec.simulation.measure import Measured, profile
 from turbospec.simulation.text import Floats
 
-NAMES = "plain, off, static:K, loop, turbospec, preserve, oracle"
+NAMES = "plain, off, static:K, loop, turbospec, preserve, best-k, oracle"
 PLAN_SECONDS = 5.0
 """How finely an oracle fleet is planned."""
 PLAN_WINDOW_SECONDS = 15.0
@@ -80,6 +80,8 @@ def arm_named(name: str, scenario: FleetScenario, seed: int) -> Arm:
         return _looped(name, scenario, day, seed)
     if name == "oracle":
         return _oracle(scenario, seed)
+    if name == "best-k":
+        return _best_k(scenario, seed)
     raise ScenarioError(f"unknown arm {name!r}: use {NAMES}")
 
 
@@ -142,18 +144,40 @@ def _looped(name: str, scenario: FleetScenario, day: Day, seed: int) -> Arm:
 
 
 def _oracle(scenario: FleetScenario, seed: int) -> Arm:
+    best = _best_engine(scenario, seed)
+    brain = BestK(best.spec, best.day, part_ends(scenario, best.day))
+    plan = _plan(scenario, best.day, best.effort.of(best.day.prompt, best.day.output))
+    return Arm("oracle", best.spec, best.day, lambda _: brain, plan=plan)
+
+
+def _best_k(scenario: FleetScenario, seed: int) -> Arm:
+    """The oracle's engines, which nobody need learn anything for, under the autoscaler: it does not know arrivals."""
+    best, objective = _best_engine(scenario, seed), objective_of(scenario.spec.objective)
+    brain = BestK(best.spec, best.day, part_ends(scenario, best.day))
+    estimates = of_text(best.day.texts, 0)
+    signal = LoadRatio(best.spec, latency_of(best.spec), best.spec.allowed, objective, lambda: estimates)
+    return Arm("best-k", best.spec, best.day, lambda _: brain, signal)
+
+
+@dataclass(frozen=True)
+class _Engine:
+    """How pods are best started for a day, and what its requests take of them."""
+
+    spec: EngineFile
+    day: Day
+    effort: Effort
+
+
+def _best_engine(scenario: FleetScenario, seed: int) -> _Engine:
     """With the drafter or without, whichever needs less."""
     spec, day = scenario.spec.engine, drawn(scenario, seed)
-    needs = effort(spec, day, scenario.spec.objective)
-    total = float(needs.of(day.prompt, day.output).sum())
-    if spec.plain is not None:
-        plain = as_plain(scenario)
-        other = drawn(_with(scenario, plain), seed)
-        others = effort(plain, other, scenario.spec.objective)
-        if float(others.of(other.prompt, other.output).sum()) < total:
-            spec, day, needs = plain, other, others
-    best = BestK(spec, day, part_ends(scenario, day))
-    return Arm("oracle", spec, day, lambda _: best, plan=_plan(scenario, day, needs.of(day.prompt, day.output)))
+    found = _Engine(spec, day, effort(spec, day, scenario.spec.objective))
+    if spec.plain is None:
+        return found
+    plain = as_plain(scenario)
+    other = drawn(_with(scenario, plain), seed)
+    others = _Engine(plain, other, effort(plain, other, scenario.spec.objective))
+    return min((found, others), key=lambda one: float(one.effort.of(one.day.prompt, one.day.output).sum()))
 
 
 def part_ends(scenario: FleetScenario, day: Day) -> list[float]:

@@ -41,6 +41,8 @@ class MetricName(StrEnum):
     """turbospec_offered_load_ratio."""
     EXPECTED_PODS = "expectedPods"
     """turbospec_expected_pods_at_full_load."""
+    WANTED_PODS = "wantedPods"
+    """The same over the target, rounded up: whole pods, one for each replica."""
 
 
 class StartupSpec(WireModel):

@@ -15,6 +15,7 @@ DEFAULT_TARGETS = {
     MetricName.TOKEN_BACKLOG: 4000.0,
     MetricName.OFFERED_LOAD_RATIO: 0.7,
     MetricName.EXPECTED_PODS: 0.9,
+    MetricName.WANTED_PODS: 0.95,
 }
 """Where tuning begins for metrics that the scenario names no target of."""
 ORACLE_TARGET = 0.9

@@ -1,5 +1,6 @@
 """What an autoscaler can read of a fleet, and how Prometheus would have it: gauges, and rates over a minute."""
 
+import math
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -89,6 +90,8 @@ class Telemetry:
                 )
             case MetricName.OFFERED_LOAD_RATIO:
                 return (Reading(Form.VALUE, target, None if self.signal is None else self.signal.value()),)
-            case MetricName.EXPECTED_PODS:
-                wanted = None if self.signal is None else self.signal.expected_pods()
-                return (Reading(Form.AVERAGE_VALUE, target, wanted),)
+            case MetricName.EXPECTED_PODS | MetricName.WANTED_PODS:
+                expected = None if self.signal is None else self.signal.expected_pods()
+                if metric is MetricName.WANTED_PODS and expected is not None:
+                    target, expected = 1.0, float(math.ceil(expected / target))
+                return (Reading(Form.AVERAGE_VALUE, target, expected),)
