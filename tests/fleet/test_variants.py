@@ -19,6 +19,7 @@ from tests.fleet.builders import (
     snapshot,
     status,
 )
+from tests.fleet.scaling_builders import hpa
 from tests.fleet.test_load import LENGTHS, ROUND, engine
 from turbospec.control.acceptance import PositionEstimate
 from turbospec.fleet.capacity import Capability, attainable
@@ -27,6 +28,7 @@ from turbospec.fleet.conditions import conditions as judged
 from turbospec.fleet.decide import FleetMemory, decide
 from turbospec.fleet.effects import EmitEvent, TableRange, VariantRow
 from turbospec.fleet.load_memory import LoadKey
+from turbospec.fleet.scaling import belongs
 from turbospec.fleet.snapshot import EngineIdentity, Mode, PlainView, PodView, StartupVariant
 from turbospec.fleet.standing import EngineStanding, obstacle
 from turbospec.fleet.startup_variant import begin
@@ -239,6 +241,16 @@ def test_after_a_restart_what_the_status_says_is_in_force() -> None:
     assert not found.events
     later = decided(memory=found.memory, now=NOW + KEPT_SECONDS)
     assert [row.target for row in later.rows] == ["deployment/chat"]
+
+
+def test_a_row_names_the_selector_by_which_the_webhook_finds_its_pods() -> None:
+    """That of the scale target, where an autoscaler knows it."""
+    views, scaler = (drafting_pod(0),), hpa(target="leaderworkerset/chat", selector="app=chat")
+    effects, _ = decide(snapshot(policies=(AUTO,), pods=views, autoscalers=(scaler,)), FleetMemory())
+    (row,) = status(effects).variants
+    assert (row.target, row.selector) == ("leaderworkerset/chat", "app=chat")
+    assert belongs(views[0], row.target, row.selector)
+    assert not belongs(replace(views[0], labels=(("app", "other"),)), row.target, row.selector)
 
 
 def test_rows_are_bounded_and_count_pods_by_what_they_are() -> None:
