@@ -16,7 +16,7 @@ from turbospec.control.latency_fit import (
     fit_latency,
     hold_out_error,
 )
-from turbospec.control.latency_grid import LatencyGrid
+from turbospec.control.latency_grid import LatencyGrid, ModeRatios, measured_ratios
 from turbospec.control.latency_modes import ModalFit, refine
 
 __all__ = [
@@ -132,6 +132,17 @@ class LatencyModel:
         if found is None:
             found = self._refined[graph_sizes] = refine(self.cells, self.fit, graph_sizes)
         return found
+
+    def ratios(self, graph_sizes: tuple[int, ...]) -> tuple[ModeRatios, ...]:
+        """What was measured over what the refined fit says, made once too."""
+        found = self._ratios.get(graph_sizes)
+        if found is None:
+            found = self._ratios[graph_sizes] = measured_ratios(self.refined(graph_sizes), self.cells)
+        return found
+
+    @cached_property
+    def _ratios(self) -> dict[tuple[int, ...], tuple[ModeRatios, ...]]:
+        return {}
 
     @cached_property
     def _refined(self) -> dict[tuple[int, ...], ModalFit]:

@@ -1,6 +1,7 @@
 """A latency model prepared for a row of batch sizes, so that a whole table of step times is a few vector operations."""
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
 
 Points = list[tuple[float, list[tuple[float, float]]]]
 """Measured tokens of a step, rising; for each the contexts, rising, and what was measured over what the fit says."""
+
+ModeRatios = dict[int, Points]
+"""Those of one graph mode by measured K, rising."""
 
 MOST_TOKENS = 20000
 """Batched tokens up to which their cost is kept ready (160 KB): more than schedulers put into a step."""
@@ -35,14 +39,15 @@ class LatencyGrid:
         self.batches = batches
         self.fit: ModalFit = model.refined(graph_sizes)
         self.per_prefill_token = model.fit.per_batched_token
-        # Fitted seconds by batched tokens, were none of them eager; looked up, for plans ask for thousands at once.
-        padded, _ = padded_tokens(np.arange(MOST_TOKENS + 1, dtype=np.float64), graph_sizes)
-        self._by_tokens = self.fit.costs[0] + self.fit.costs[1] * padded
-        decoding = [cell for cell in model.cells if cell.prefill_tokens == 0]
-        self._widths = np.array(sorted({cell.draft_tokens for cell in decoding}) or [0], dtype=np.float64)
-        self._modes = [_Ratios(self.fit, decoding, self._widths, batches, eager=False)]
-        if graph_sizes:
-            self._modes.append(_Ratios(self.fit, decoding, self._widths, batches, eager=True))
+        modes = model.ratios(graph_sizes)
+        self._widths = np.array(list(modes[0]), dtype=np.float64)
+        self._modes = [_Ratios(mode, batches, graph_sizes) for mode in modes]
+
+    @cached_property
+    def _by_tokens(self) -> Floats:
+        """Fitted seconds by batched tokens, were none of them eager; looked up, for plans ask for thousands at once."""
+        padded, _ = padded_tokens(np.arange(MOST_TOKENS + 1, dtype=np.float64), self.fit.graph_sizes)
+        return np.asarray(self.fit.costs[0] + self.fit.costs[1] * padded, dtype=np.float64)
 
     def components(
         self,
@@ -133,19 +138,16 @@ class LatencyGrid:
 class _Ratios:
     """Measured over fitted of one graph mode, for every measured K and every batch of the row."""
 
-    def __init__(
-        self, fit: ModalFit, cells: Sequence["MeasuredCell"], widths: Floats, batches: Floats, *, eager: bool
-    ) -> None:
-        rows = [_points(fit, [c for c in cells if c.draft_tokens == width], eager=eager) for width in widths.tolist()]
+    def __init__(self, mode: ModeRatios, batches: Floats, graph_sizes: Sequence[int]) -> None:
         contexts: list[list[float]] = []
         values: list[list[float]] = []
         lower, upper, share = [], [], []
-        for width, points in zip(widths.tolist(), rows, strict=True):
+        for width, points in mode.items():
             first = len(contexts)
             contexts.extend([c for c, _ in measured] for _, measured in points)
             values.extend([r for _, r in measured] for _, measured in points)
             at = np.array([tokens for tokens, _ in points])
-            here, _ = padded_tokens(batches * (1.0 + width), fit.graph_sizes)
+            here, _ = padded_tokens(batches * (1.0 + width), graph_sizes)
             above = np.clip(np.searchsorted(at, here), 1, max(len(at) - 1, 1))
             below = above - 1
             above = np.minimum(above, len(at) - 1)
@@ -178,6 +180,16 @@ class _Ratios:
 def _share(share: Floats) -> Floats:
     """Within 0..1; np.clip does the same in three times the time for arrays as small as these."""
     return np.minimum(np.maximum(share, 0.0), 1.0)
+
+
+def measured_ratios(fit: ModalFit, cells: Sequence["MeasuredCell"]) -> tuple[ModeRatios, ...]:
+    """What was measured over what the fit says: in a graph, and, where there are graphs, eagerly."""
+    decoding = [cell for cell in cells if cell.prefill_tokens == 0]
+    widths = sorted({cell.draft_tokens for cell in decoding}) or [0]
+    return tuple(
+        {width: _points(fit, [c for c in decoding if c.draft_tokens == width], eager=eager) for width in widths}
+        for eager in ((False, True) if fit.graph_sizes else (False,))
+    )
 
 
 def _points(fit: ModalFit, cells: Sequence["MeasuredCell"], *, eager: bool) -> Points:

@@ -94,11 +94,13 @@ def worth(speculative: Capability, plain: PlainView, lengths: Lengths, errors: I
     least is with that, at most without. None where acceptance is not known, or the errors leave nothing known.
     """
     error = ERRORS * math.hypot(*errors)
-    without = attainable(without_drafter(speculative, plain), lengths)
     wanted = {speculative.objective, _typical(speculative.objective)}
     with_drafts = [attainable(replace(speculative, objective=objective), lengths) for objective in wanted]
     able = [found.requests_per_second for found in with_drafts if found is not None]
-    if without is None or len(able) < len(with_drafts) or not error < 1.0:
+    if len(able) < len(with_drafts) or not error < 1.0:
+        return None
+    without = attainable(without_drafter(speculative, plain), lengths)
+    if without is None:
         return None
     most, least = (without.requests_per_second / rate for rate in (min(able), max(able)))
     return Worth(1.0 - most * (1.0 + error), 1.0 - least * (1.0 - error))

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from turbospec.control.acceptance import PositionEstimate
 from turbospec.control.latency import LatencyModel
 from turbospec.simulation.files import EngineFile, ScenarioError
 from turbospec.simulation.fleet.arrivals import Day, draw
@@ -120,10 +119,8 @@ def _with(scenario: FleetScenario, engine: EngineFile) -> FleetScenario:
 
 
 def _fixed(name: str, scenario: FleetScenario, spec: EngineFile, day: Day, k: int) -> Arm:
-    def estimates() -> tuple[PositionEstimate, ...]:
-        return of_text(day.texts, 0)
-
-    signal = LoadRatio(spec, latency_of(spec), (k,), objective_of(scenario.spec.objective), estimates)
+    seen = of_text(day.texts, 0)
+    signal = LoadRatio(spec, latency_of(spec), (k,), objective_of(scenario.spec.objective), lambda: seen)
     return Arm(name, spec, day, lambda _: Fixed(k), signal)
 
 

@@ -1,10 +1,12 @@
 """All requests of a day, drawn before it begins: every arm of a seed meets the same ones."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
+from turbospec.simulation.files import PhaseSpec
 from turbospec.simulation.fleet.files import FleetScenario, LoadSpec, ScenarioError
 from turbospec.simulation.text import LEVELS, Floats, TextBank
 from turbospec.simulation.workload import read_trace
@@ -86,12 +88,18 @@ def draw(scenario: FleetScenario, seed: int) -> Day:
 
 def texts(scenario: FleetScenario, seed: int) -> Texts:
     """What the one-engine simulator's pool of text gives on average."""
-    most = scenario.spec.engine.max_draft_tokens
+    parts = tuple(part.text.model_dump_json(by_alias=True, exclude_none=True) for part in scenario.spec.load)
+    return _texts(parts, scenario.spec.engine.max_draft_tokens, seed)
+
+
+@lru_cache(maxsize=64)
+def _texts(parts: tuple[str, ...], most: int, seed: int) -> Texts:
+    """Most of the work of drawing a day, and small: worked out once in a process for all engines and loads."""
     bank = TextBank(seed, most, 1)
     rows: list[list[Floats]] = []
-    for number, part in enumerate(scenario.spec.load):
+    for number, part in enumerate(map(PhaseSpec.model_validate_json, parts)):
         for level in range(LEVELS):
-            start = bank.level(number, part.text, level if part.acceptance_spread else 0).start
+            start = bank.level(number, part, level if part.acceptance_spread else 0).start
             accepted, drafted = bank.accepted[start:], bank.drafted[start:]
             rows.append(_moments(accepted.astype(np.float64), drafted.astype(np.float64), most))
             if not part.acceptance_spread:

@@ -93,8 +93,14 @@ class LoopBrain:
     def learn(self, done: Done) -> None:
         """Give the loop one record for each of its decisions, and see whether its table has changed."""
         part = max(1, round(done.steps / len(done.draft_tokens)))
+        trials = done.decodes * part
+        # By position: drafts that go on to it, and accepted ones, with their standard deviation.
+        expected = [
+            (round(trials * longer), trials * reach, math.sqrt(trials * reach * (1.0 - reach)))
+            for longer, reach in zip(done.longer, done.reach, strict=True)
+        ]
         for k, seconds in zip(done.draft_tokens, done.seconds, strict=True):
-            self.loop.observe(self._record(done, k, seconds, part))
+            self.loop.observe(self._record(done, k, seconds, part, expected))
         self.decodes += done.decodes * done.steps
         table = self.loop.table()
         if table is not self._table:
@@ -103,14 +109,16 @@ class LoopBrain:
                 self.switches.append((done.ended, self._table[batch], table[batch]))
             self._table = table
 
-    def _record(self, done: Done, k: int, seconds: float, steps: int) -> StepRecord:
+    def _record(
+        self, done: Done, k: int, seconds: float, steps: int, expected: Sequence[tuple[int, float, float]]
+    ) -> StepRecord:
         """One step of the kind that the macro step was made of, with the drafts of ``steps`` steps."""
         chance = self._random.random
         prefill, interval = 0, seconds * self._factor()
         if done.prefills and chance() * done.steps < len(done.prefills):
             prefill, interval = done.prefills[int(chance() * len(done.prefills))]
         trials = done.decodes * steps
-        drafted, accepted = self._counts(done, k, trials)
+        drafted, accepted = self._counts(trials, expected[:k])
         self.drafts += trials if k else 0
         self._seq += 1
         return StepRecord(
@@ -131,17 +139,15 @@ class LoopBrain:
             accepted_per_position=tuple(accepted),
         )
 
-    def _counts(self, done: Done, k: int, trials: int) -> tuple[list[int], list[int]]:
+    def _counts(self, trials: int, expected: Sequence[tuple[int, float, float]]) -> tuple[list[int], list[int]]:
         """Drafted and accepted by position, binomial as nearly as a normal distribution is."""
         drafted, accepted = [0] * len(self.drafted), [0] * len(self.drafted)
-        before = trials
-        for j in range(k):
-            drafted[j] = round(trials * done.longer[j])
-            share = done.reach[j]
-            found = trials * share + math.sqrt(trials * share * (1.0 - share)) * self._random.gauss(0.0, 1.0)
-            accepted[j] = before = max(0, min(round(found), before, drafted[j]))
-            self.drafted[j] += drafted[j]
-            self.accepted[j] += accepted[j]
+        before, gauss = trials, self._random.gauss
+        for j, (drafts, mean, deviation) in enumerate(expected):
+            drafted[j] = drafts
+            accepted[j] = before = max(0, min(round(mean + deviation * gauss(0.0, 1.0)), before, drafts))
+            self.drafted[j] += drafts
+            self.accepted[j] += before
         return drafted, accepted
 
     def _factor(self) -> float:

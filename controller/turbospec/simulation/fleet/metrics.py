@@ -2,13 +2,17 @@
 
 import math
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import numpy as np
+
+from turbospec.simulation.fleet.arrivals import Day
 from turbospec.simulation.fleet.files import MetricName
 from turbospec.simulation.fleet.hpa import Form, Reading
 from turbospec.simulation.fleet.replica import Replica
+from turbospec.simulation.fleet.serving import Serving
 
 RATE_WINDOWS = 4
 """Syncs of 15 s that a rate or a histogram's mean is taken over: rate(...[1m])."""
@@ -29,6 +33,18 @@ class Backlog:
 
     prefill: float
     decode: float
+
+
+def backlog(day: Day, gateway: Iterable[int], serving: Serving, mean_output: float) -> Backlog:
+    """As a gateway counts it: prompts that are not computed, outputs of mean length that are not there yet."""
+    queued = list(gateway)
+    prefill, decode = float(day.prompt[queued].sum() if queued else 0), float(len(queued))
+    for replica in serving.replicas.values():
+        prompts = day.prompt[list(replica.waiting)].sum() if replica.waiting else 0
+        prefill += float(prompts) + sum(entry[2] - entry[1] for entry in replica.prefilling)
+        decode += len(replica.waiting) + len(replica.prefilling)
+    generated, _ = serving.generated()
+    return Backlog(prefill, decode * mean_output + float(np.maximum(mean_output - generated, 0.0).sum()))
 
 
 class Signal(Protocol):
@@ -67,8 +83,10 @@ class Telemetry:
             self._samples += replica.token_samples
             replica.token_seconds = replica.token_samples = 0.0
 
-    def read(self, metric: MetricName, target: float, backlog: Backlog, prefill_target: float) -> Sequence[Reading]:
-        """The readings of an HPA on this metric, and a new window."""
+    def read(
+        self, metric: MetricName, target: float, backlog: Callable[[], Backlog], prefill_target: float
+    ) -> Sequence[Reading]:
+        """The readings of an HPA on this metric, and a new window; ``backlog`` is asked only where it is the metric."""
         pods, self._pods = self._pods, {}
         self._tokens.append((self._seconds, self._samples))
         self._seconds = self._samples = 0.0
@@ -84,9 +102,10 @@ class Telemetry:
                 mean = sum(seconds for seconds, _ in self._tokens) / samples * 1e3 if samples else None
                 return (Reading(Form.VALUE, target, mean),)
             case MetricName.TOKEN_BACKLOG:
+                there = backlog()
                 return (
-                    Reading(Form.AVERAGE_VALUE, prefill_target, backlog.prefill),
-                    Reading(Form.AVERAGE_VALUE, target, backlog.decode),
+                    Reading(Form.AVERAGE_VALUE, prefill_target, there.prefill),
+                    Reading(Form.AVERAGE_VALUE, target, there.decode),
                 )
             case MetricName.OFFERED_LOAD_RATIO:
                 return (Reading(Form.VALUE, target, None if self.signal is None else self.signal.value()),)

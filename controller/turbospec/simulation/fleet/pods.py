@@ -44,11 +44,13 @@ class Pod:
         if self.terminated is not None:
             return Phase.TERMINATING
         age, startup = now - self.created, self.startup
+        if age >= startup.seconds:
+            return Phase.READY
         if age < startup.pending_seconds:
             return Phase.PENDING
         if age < startup.pending_seconds + startup.starting_seconds:
             return Phase.STARTING
-        return Phase.WARMING if age < startup.seconds else Phase.READY
+        return Phase.WARMING
 
     def seconds(self, start: float, end: float) -> float:
         """How long it was there between two times, from its creation until it was gone."""

@@ -9,7 +9,7 @@ import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from turbospec.simulation.files import EngineFile
 from turbospec.simulation.step_time import StepTime, Work
@@ -21,15 +21,14 @@ LOOKS = 4.0
 """How often a full engine is looked at while one request is expected to end."""
 
 
-@dataclass(frozen=True, slots=True)
-class Load:
+class Load(NamedTuple):
     """What a macro step begins with."""
 
     decodes: int
     kv_tokens: int
     waiting: int
     steps: int
-    """About how many engine steps it will take."""
+    """About how many engine steps it will take; for a brain that learns."""
     now: float
 
 
@@ -125,22 +124,21 @@ class Replica:
     @property
     def kv_tokens(self) -> float:
         """Tokens in the KV cache or promised to admitted prompts."""
-        return self.kv_running + sum(entry[2] for entry in self.prefilling)
+        return self.kv_running + sum([entry[2] for entry in self.prefilling]) if self.prefilling else self.kv_running
 
     def advance(self, start: float, end: float) -> None:
         """Whole steps from the last one's end until ``end`` is reached or passed; nothing where that is so already."""
         self.joined, self.first_tokens, self.prefills, self.steps, self.joined_prompts = [], [], [], 0, 0
-        self.began = clock = max(self.clock, start)
+        waiting, arrivals = self.waiting, self.requests.at
+        self.began = began = clock = max(self.clock, start)
         if clock >= end:
             return
-        if not (self.running or self.waiting or self.prefilling):
+        if not (self.running or waiting or self.prefilling):
             self.clock = end
             return
-        load = Load(self.running, int(self.kv_tokens), len(self.waiting), self._expected_steps(end - clock), clock)
-        self.draft_tokens = self.brain.decide(load)
-        self.seconds = [self._seconds(self.running, k, self.kv_running, 0) for k in self.draft_tokens]
+        self._decide(clock, end)
         while clock < end:
-            if self.prefilling or self._arrived(clock):
+            if self.prefilling or (waiting and arrivals[waiting[0]] <= clock):
                 decodes, kv = self._now(clock, end)
                 tokens, computed, completed = self._prefill(decodes, kv, clock)
                 if tokens:
@@ -149,8 +147,9 @@ class Replica:
                     clock += took
                     self._prefilled(tokens, took, completed, clock)
                     continue
-            until = self._next_look(clock, end)
-            if self._decodes((clock - self.began) / (end - self.began)) < LEAST_DECODES:
+            until = self._next_look(clock, end) if waiting else end
+            # Decoding requests when so much of this macro step is over, as far as one can expect.
+            if self.running + len(self.joined) - self.leaving * ((clock - began) / (end - began)) < LEAST_DECODES:
                 clock = until
                 continue
             # As many as there are in the middle of it: those that end do so all along.
@@ -161,8 +160,13 @@ class Replica:
             clock += count * took
         self.clock = clock
 
-    def _arrived(self, now: float) -> bool:
-        return bool(self.waiting) and self.requests.at[self.waiting[0]] <= now
+    def _decide(self, clock: float, end: float) -> None:
+        brain, kv = self.brain, self.kv_running
+        load = Load(self.running, int(self.kv_tokens), len(self.waiting), self._expected_steps(end - clock), clock)
+        self.draft_tokens = ks = brain.decide(load)
+        if brain.learns:
+            by_k = {k: self._seconds(self.running, k, kv, 0) for k in set(ks)}
+            self.seconds = [by_k[k] for k in ks]
 
     def _prefilled(self, tokens: int, took: float, completed: Sequence[int], ended: float) -> None:
         self.prefills.append((tokens, took))
@@ -172,25 +176,20 @@ class Replica:
             self.joined_prompts += self.requests.prompt[request]
 
     def _expected_steps(self, seconds: float) -> int:
+        """Of a brain that learns; others ask for no more than one decision."""
         took = self.seconds[0] if self.seconds else 0.0
         return max(1, round(seconds / took)) if took > 0.0 else 1
 
-    def _decodes(self, gone: float) -> float:
-        """Decoding requests when so much of this macro step is over, as far as one can expect."""
-        decodes = self.running + len(self.joined) - self.leaving * gone
-        return decodes if decodes > 0.0 else 0.0
-
     def _now(self, clock: float, end: float) -> tuple[float, float]:
-        """Decoding requests and their KV cache at a moment of this macro step."""
+        """Decoding requests and their KV cache at a moment of this macro step, as far as one can expect."""
         gone = (clock - self.began) / (end - self.began)
-        decodes = self._decodes(gone)
+        decodes = self.running + len(self.joined) - self.leaving * gone
+        decodes = decodes if decodes > 0.0 else 0.0
         kv = self.kv_running + decodes * self.growth * self.steps + self.joined_prompts - self.leaving_kv * gone
         return decodes, kv if kv > 0.0 else 0.0
 
     def _next_look(self, clock: float, end: float) -> float:
         """Until when nothing but decoding goes on: the next arrival, or room for one that waits."""
-        if not self.waiting:
-            return end
         arrival = self.requests.at[self.waiting[0]]
         if arrival > clock:
             return min(end, arrival)
@@ -198,47 +197,50 @@ class Replica:
 
     def _count(self, decodes: float, steps: int, took: float) -> None:
         self.steps += steps
-        self.token_seconds += decodes * steps * took
-        self.token_samples += decodes * steps
+        samples = decodes * steps
+        self.token_seconds += samples * took
+        self.token_samples += samples
 
     def _mean_seconds(self, decodes: float, kv: float, prefill: int) -> float:
         ks = self.draft_tokens
         if len(ks) == 1:
             return self._seconds(decodes, ks[0], kv, prefill) * self.noise
         by_k = {k: self._seconds(decodes, k, kv, prefill) for k in set(ks)}
-        return sum(by_k[k] for k in ks) / len(ks) * self.noise
+        return sum([by_k[k] for k in ks]) / len(ks) * self.noise
 
     def _seconds(self, decodes: float, k: int, kv: float, prefill: int) -> float:
         n = round(decodes)
-        drafted = n * k
-        if n + drafted > self.spec.max_num_batched_tokens:
-            drafted = max(0, self.spec.max_num_batched_tokens - n)
+        drafted, most = n * k, self.spec.max_num_batched_tokens
+        if n + drafted > most:
+            drafted = max(0, most - n)
         return self.step_time.seconds(Work(n, k, drafted, k if drafted else 0, kv, prefill))
 
     def _prefill(self, decodes: float, kv: float, now: float) -> tuple[int, int, list[int]]:
         """Prefill tokens of the coming step, KV tokens that they read, and the requests whose prefill ends with it."""
-        asked = max(self.draft_tokens)
-        budget = int(self.spec.max_num_batched_tokens - decodes * (1 + asked))
-        tokens = computed = 0
-        for entry in self.prefilling:
+        ks, spec, requests = self.draft_tokens, self.spec, self.requests
+        budget = int(spec.max_num_batched_tokens - decodes * (1 + (ks[0] if len(ks) == 1 else max(ks))))
+        tokens = computed = promised = 0
+        waiting, prefilling = self.waiting, self.prefilling
+        for entry in prefilling:
             chunk = min(budget - tokens, entry[2] - entry[1])
             if chunk <= 0:
                 break
             computed += entry[1]
             entry[1] += chunk
             tokens += chunk
-        promised = sum(entry[2] for entry in self.prefilling)
-        while tokens < budget and self._arrived(now):
-            request = self.waiting[0]
-            needed = self.requests.prompt[request] + self.generated.get(request, 0)
-            there = decodes + len(self.prefilling)
-            room = kv + promised + needed + (there + 1) * self.lookahead <= self.spec.kv_cache_tokens
+        for entry in prefilling:
+            promised += entry[2]
+        while tokens < budget and waiting and requests.at[waiting[0]] <= now:
+            request = waiting[0]
+            needed = requests.prompt[request] + self.generated.get(request, 0)
+            there = decodes + len(prefilling)
+            room = kv + promised + needed + (there + 1) * self.lookahead <= spec.kv_cache_tokens
             # The number is an expected one: there is room as soon as one is likelier gone than not.
-            if there + 0.5 > self.spec.max_num_seqs or not room:
+            if there + 0.5 > spec.max_num_seqs or not room:
                 break
-            self.waiting.popleft()
+            waiting.popleft()
             chunk = min(budget - tokens, needed)
-            self.prefilling.append([request, chunk, needed])
+            prefilling.append([request, chunk, needed])
             promised += needed
             tokens += chunk
         completed = []

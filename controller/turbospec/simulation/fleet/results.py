@@ -47,9 +47,9 @@ class Requests:
     """Over the ceiling on time to first token."""
 
     @classmethod
-    def of(cls, objective: CeilingsSpec, day: Day, serving: Serving) -> "Requests":
-        """Judged by the ceilings."""
-        counted = day.at >= 0.0
+    def of(cls, objective: CeilingsSpec, day: Day, serving: Serving, arrived: int | None = None) -> "Requests":
+        """Judged by the ceilings; only the first ``arrived`` requests, those of the warm-up counted in, where given."""
+        counted = np.flatnonzero(day.at[:arrived] >= 0.0)
         at, output = day.at[counted], day.output[counted]
         first, finished = serving.first_token[counted], serving.finished[counted]
         done = np.isfinite(finished)

@@ -1,5 +1,6 @@
 """One day of one arm: arrivals, a load balancer, pods that come and go, and the autoscaler."""
 
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from turbospec.simulation.fleet.balancer import Balancer
 from turbospec.simulation.fleet.files import FleetScenario, MetricName
 from turbospec.simulation.fleet.hpa import SYNC_SECONDS, Autoscaler, Form, ObservedPod, Reading
 from turbospec.simulation.fleet.loops import LoopBrain
-from turbospec.simulation.fleet.metrics import Backlog, Telemetry
+from turbospec.simulation.fleet.metrics import Telemetry, backlog
 from turbospec.simulation.fleet.operator import autoscaler_view
 from turbospec.simulation.fleet.pods import Phase, Pod, victims
 from turbospec.simulation.fleet.replica import Brain
@@ -85,6 +86,10 @@ class FleetSimulation:
         self._autoscaler = Autoscaler(spec.autoscaler.bounds)
         self._balancer = Balancer(spec.load_balancer)
         self._telemetry = Telemetry(self.arm.spec.kv_cache_tokens, self.arm.signal)
+        self._of_day = int(np.count_nonzero(self.arm.day.at >= 0.0))
+        # By request: tokens of all prompts before it.
+        self._prompts = np.concatenate([[0], self.arm.day.prompt.cumsum()])
+        self._arrivals = self.arm.day.at.tolist()
         self._ticks = round((self.arm.day.end - self.arm.day.begins) / MACRO_SECONDS)
         self._scale_to(spec.autoscaler.initial_replicas, self.arm.day.begins - spec.startup.seconds)
         self._events = 0
@@ -136,8 +141,8 @@ class FleetSimulation:
     def _hopeless(self) -> bool:
         if self.most_misses is None:
             return False
-        found = Requests.of(self.scenario.spec.objective, self.arm.day, self.serving)
-        return int((found.slow | found.late).sum()) > self.most_misses * len(found.at)
+        found = Requests.of(self.scenario.spec.objective, self.arm.day, self.serving, self._arrived)
+        return int((found.slow | found.late).sum()) > self.most_misses * self._of_day
 
     @property
     def requests_there(self) -> int:
@@ -171,8 +176,12 @@ class FleetSimulation:
     def _sync(self, now: float) -> None:
         observed = [self._observed(pod, now) for pod in self.pods]
         scaling = self.scaling
+        mean = self._output / self._finished if self._finished else 0.0
         readings = self._telemetry.read(
-            scaling.metric, scaling.target, self._backlog(), float(self.arm.spec.max_num_batched_tokens)
+            scaling.metric,
+            scaling.target,
+            lambda: backlog(self.arm.day, self.gateway, self.serving, mean),
+            float(self.arm.spec.max_num_batched_tokens),
         )
         self._readings = readings
         self._scale_to(self._autoscaler.decide(now, self._replicas, observed, readings), now)
@@ -229,7 +238,7 @@ class FleetSimulation:
 
     def _arrive(self, until: float, *, open_: bool) -> None:
         if open_:
-            following = int(np.searchsorted(self.arm.day.at, until))
+            following = bisect_left(self._arrivals, until, self._arrived)
             self.gateway.extend(range(self._arrived, following))
             self._arrived = following
         if self._ready and self.gateway:
@@ -255,7 +264,7 @@ class FleetSimulation:
         replicas = self._ready_now()
         waiting = sum(len(replica.waiting) for replica in self.serving.replicas.values()) + len(self.gateway)
         begun = self._arrived - waiting
-        prompts = int(self.arm.day.prompt[:begun].sum())
+        prompts = int(self._prompts[begun])
         now = RequestCounts(self._arrived, begun, prompts, prompts, self._finished, self._output)
         before, self._counted = self._counted, now
         happened = RequestCounts(
@@ -271,18 +280,6 @@ class FleetSimulation:
 
     def _ready_now(self) -> int:
         return sum(pod.terminated is None and pod.slot in self.serving.replicas for pod in self.pods)
-
-    def _backlog(self) -> Backlog:
-        """As a gateway counts it: prompts that are not computed, outputs of mean length that are not there yet."""
-        prefill = float(sum(self.arm.day.prompt[list(self.gateway)])) if self.gateway else 0.0
-        decode = float(len(self.gateway))
-        for replica in self.serving.replicas.values():
-            prompts = self.arm.day.prompt[list(replica.waiting)].sum() if replica.waiting else 0
-            prefill += float(prompts) + sum(entry[2] - entry[1] for entry in replica.prefilling)
-            decode += len(replica.waiting) + len(replica.prefilling)
-        generated, _ = self.serving.generated()
-        mean = self._output / self._finished if self._finished else 0.0
-        return Backlog(prefill, decode * mean + float(np.maximum(mean - generated, 0.0).sum()))
 
     def _note(self, now: float) -> None:
         ready = [self.serving.replicas[pod.slot] for pod in self.pods if pod.phase(now) is Phase.READY]

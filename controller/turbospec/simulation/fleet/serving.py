@@ -2,10 +2,8 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from turbospec.simulation.files import EngineFile
 from turbospec.simulation.fleet.arrivals import Day, Ints
@@ -18,28 +16,23 @@ MACRO_SECONDS = 0.5
 DRAWS = 1 << 16
 
 
-@dataclass
 class _Rows:
-    """The decoding requests of all engines."""
+    """The decoding requests of all engines: ``columns`` are, one below the other, request, slot, cell, admission,
+    prompt and output tokens; a cell is slot * kinds of text + kind. In the order in which they began to decode."""
 
-    request: Ints
-    slot: Ints
-    kind: Ints
-    admission: Ints
-    left: Floats
-    """Tokens until it ends, with what is lost beyond."""
+    def __init__(self) -> None:
+        self.columns: Ints = np.zeros((6, 0), dtype=np.int64)
+        self.left: Floats = np.zeros(0)
+        """Tokens until it ends, with what is lost beyond."""
 
-    def keep(self, mask: NDArray[np.bool_]) -> None:
-        self.request, self.slot, self.kind = self.request[mask], self.slot[mask], self.kind[mask]
-        self.admission, self.left = self.admission[mask], self.left[mask]
+    def keep(self, those: Ints) -> None:
+        """Only these rows."""
+        self.columns, self.left = self.columns.take(those, axis=1), self.left.take(those)
 
-    def add(self, rows: Sequence[tuple[int, int, int, int, float]]) -> None:
-        columns = list(zip(*rows, strict=True))
-        self.request = np.concatenate([self.request, np.array(columns[0], dtype=np.int64)])
-        self.slot = np.concatenate([self.slot, np.array(columns[1], dtype=np.int64)])
-        self.kind = np.concatenate([self.kind, np.array(columns[2], dtype=np.int64)])
-        self.admission = np.concatenate([self.admission, np.array(columns[3], dtype=np.int64)])
-        self.left = np.concatenate([self.left, np.array(columns[4])])
+    def add(self, rows: Sequence[tuple[int, ...]], left: Sequence[float]) -> None:
+        """These rows below the others."""
+        self.columns = np.concatenate([self.columns, np.array(rows, dtype=np.int64).T], axis=1)
+        self.left = np.concatenate([self.left, left])
 
 
 class Serving:
@@ -55,11 +48,16 @@ class Serving:
         self._requests = Requests(day.at.tolist(), day.prompt.tolist())
         self._output: list[int] = day.output.tolist()
         self._kind: list[int] = day.kind.tolist()
-        none = np.zeros(0, dtype=np.int64)
-        self._rows = _Rows(none, none, none, none, np.zeros(0))
+        # As lists: single elements of numpy arrays are slow to read.
+        self._beyond: list[list[float]] = day.texts.beyond.tolist()
+        self._tokens: list[list[float]] = day.texts.tokens.tolist()
+        self._kinds = len(day.texts.tokens)
+        self._variance = day.texts.deviation**2
+        self._rows = _Rows()
         self._shares = np.zeros((slots, spec.max_draft_tokens + 1))
         self._shares[:, 0] = 1.0
         self._mixed: list[Sequence[int]] = [(0,)] * slots
+        self._rate, self._spread = self._tables()
         self._admissions = 0
         self.replicas: dict[int, Replica] = {}
         self.first_token: Floats = np.full(len(day.at), np.nan)
@@ -75,16 +73,17 @@ class Serving:
     def stop(self, slot: int) -> list[int]:
         """End an engine; the requests that it had begun or not, which have to begin again elsewhere."""
         replica, rows = self.replicas.pop(slot), self._rows
-        there = rows.slot == slot
-        lost = [*rows.request[there].tolist(), *(entry[0] for entry in replica.prefilling), *replica.waiting]
-        rows.keep(~there)
+        request, slots = rows.columns[:2]
+        there = slots == slot
+        lost = [*request[there].tolist(), *(entry[0] for entry in replica.prefilling), *replica.waiting]
+        rows.keep(np.flatnonzero(~there))
         self.first_token[lost] = np.nan
         return sorted(lost)
 
     def generated(self) -> tuple[Floats, Ints]:
         """Tokens that each decoding request has, and its slot."""
         rows = self._rows
-        return np.maximum(self._day.output[rows.request] - rows.left, 1.0), rows.slot
+        return np.maximum(rows.columns[5] - rows.left, 1.0), rows.columns[1]
 
     def tick(self, start: float, end: float) -> list[int]:
         """All engines until ``end``; the requests that got their last token."""
@@ -120,15 +119,13 @@ class Serving:
                 spare += needed + replica.lookahead
                 continue
             rows = self._rows
-            there = np.flatnonzero(rows.slot == replica.slot)
-            i = int(there[rows.admission[there].argmax()])
-            request = int(rows.request[i])
+            there = np.flatnonzero(rows.columns[1] == replica.slot)
+            i = int(there[rows.columns[3][there].argmax()])
+            request = int(rows.columns[0, i])
             has = max(1, int(self._output[request] - rows.left[i]))
             replica.generated[request] = has
             replica.waiting.appendleft(request)
-            kept = np.ones(len(rows.slot), dtype=np.bool_)
-            kept[i] = False
-            rows.keep(kept)
+            rows.keep(np.delete(np.arange(len(rows.left)), i))
             held = self._requests.prompt[request] + has
             replica.running -= 1
             replica.kv_running -= held
@@ -137,46 +134,57 @@ class Serving:
 
     def _join(self, replicas: Sequence[Replica]) -> list[int]:
         """First tokens, and rows, for the requests whose prefill has ended; returns those that need no more."""
-        ended, rows = [], []
-        beyond, tokens = self._day.texts.beyond, self._day.texts.tokens
+        ended: list[int] = []
+        rows: list[tuple[int, ...]] = []
+        left: list[float] = []
+        first, prompts, outputs, kinds = self.first_token, self._requests.prompt, self._output, self._kind
         for replica in replicas:
             if not replica.joined:
                 continue
-            for request, when in replica.first_tokens:
-                if np.isnan(self.first_token[request]):
-                    self.first_token[request] = when
-            k = replica.draft_tokens[-1]
+            k, slot = replica.draft_tokens[-1], replica.slot
             for (request, step), (_, when) in zip(replica.joined, replica.first_tokens, strict=True):
-                has = replica.generated.pop(request, 0) + 1
-                left = self._output[request] - has
-                if left <= 0:
+                if math.isnan(first[request]):
+                    first[request] = when
+                output = outputs[request]
+                remain = output - (replica.generated.pop(request, 0) + 1)
+                if remain <= 0:
                     self.finished[request] = when
                     ended.append(request)
                     continue
-                kind = self._kind[request]
-                # It takes no part in the steps before its own.
-                extra = float(beyond[kind, k] + step * tokens[kind, k])
+                kind = kinds[request]
                 self._admissions += 1
-                rows.append((request, replica.slot, kind, self._admissions, left + extra))
+                rows.append((request, slot, slot * self._kinds + kind, self._admissions, prompts[request], output))
+                # It takes no part in the steps before its own.
+                left.append(remain + (self._beyond[kind][k] + step * self._tokens[kind][k]))
         if rows:
-            self._rows.add(rows)
+            self._rows.add(rows, left)
         return ended
+
+    def _tables(self) -> tuple[Floats, Floats]:
+        """By cell, tokens that a request gets from a step, and their standard deviation."""
+        texts = self._day.texts
+        rate, variance = texts.tokens @ self._shares.T, self._variance @ self._shares.T
+        return rate.T.ravel(), np.sqrt(variance).T.ravel()
 
     def _progress(self, replicas: Sequence[Replica]) -> list[int]:
         """Let all rows advance by their engines' steps; those that end do so at their place between the steps."""
-        rows, texts, slots = self._rows, self._day.texts, len(self._shares)
-        steps, began, clock = np.zeros(slots), np.zeros(slots), np.zeros(slots)
+        rows, slots = self._rows, len(self._shares)
+        request, slot, cell = rows.columns[:3]
+        steps, moved = [0.0] * slots, False
         for replica in replicas:
             i, ks = replica.slot, replica.draft_tokens
-            steps[i], began[i], clock[i] = replica.steps, replica.began, replica.clock
+            steps[i] = replica.steps
             if self._mixed[i] != ks:
                 self._mixed[i], share = ks, self._shares[i]
+                moved = True
                 share[:] = 0.0
                 for k in ks:
                     share[k] += 1.0 / len(ks)
-        rate = (texts.tokens @ self._shares.T)[rows.kind, rows.slot]
-        spread = np.sqrt(texts.deviation**2 @ self._shares.T)[rows.kind, rows.slot]
-        taken = steps[rows.slot]
+        if moved:
+            self._rate, self._spread = self._tables()
+        rate, spread = self._rate.take(cell), self._spread.take(cell)
+        expected = np.array(steps)
+        taken = expected.take(slot)
         gained = taken * rate
         if spread.any():
             gained += np.sqrt(taken) * spread * self._rng.standard_normal(len(gained))
@@ -185,29 +193,32 @@ class Serving:
         done = rows.left <= 0.0
         ended: list[int] = []
         if done.any():
-            slot = rows.slot[done]
-            share_taken = before[done] / gained[done]
-            requests = rows.request[done]
-            self.finished[requests] = began[slot] + share_taken * (clock[slot] - began[slot])
+            those = np.flatnonzero(done)
+            requests, share_taken = request.take(those), before.take(those) / gained.take(those)
+            began, clock = np.zeros(slots), np.zeros(slots)
+            for replica in replicas:
+                began[replica.slot], clock[replica.slot] = replica.began, replica.clock
+            at = slot.take(those)
+            self.finished[requests] = began[at] + share_taken * (clock[at] - began[at])
             ended = requests.tolist()
-            rows.keep(~done)
-            rate = rate[~done]
-        self._sum_up(replicas, rate)
+            kept = np.flatnonzero(~done)
+            rows.keep(kept)
+            rate, taken = rate.take(kept), taken.take(kept)
+        self._sum_up(replicas, rate, taken)
         return ended
 
-    def _sum_up(self, replicas: Sequence[Replica], rate: Floats) -> None:
-        """What the engines need to know of their rows for the next macro step."""
+    def _sum_up(self, replicas: Sequence[Replica], rate: Floats, taken: Floats) -> None:
+        """What the engines need to know of their rows for the next macro step, which is taken to have as many steps."""
         rows, slots = self._rows, len(self._shares)
-        held = self._day.prompt[rows.request] + np.maximum(self._day.output[rows.request] - rows.left, 1.0)
-        running = np.bincount(rows.slot, minlength=slots)
-        kv = np.bincount(rows.slot, held, slots)
-        growth = np.bincount(rows.slot, rate, slots)
-        expected = np.zeros(slots)
-        for replica in replicas:
-            expected[replica.slot] = replica.steps
-        ending = rows.left < rate * expected[rows.slot]
-        leaving = np.bincount(rows.slot[ending], minlength=slots)
-        leaving_kv = np.bincount(rows.slot[ending], held[ending], slots)
+        _, slot, _, _, prompt, output = rows.columns
+        held = prompt + np.maximum(output - rows.left, 1.0)
+        running = np.bincount(slot, minlength=slots).tolist()
+        kv = np.bincount(slot, held, slots).tolist()
+        growth = np.bincount(slot, rate, slots).tolist()
+        ending = np.flatnonzero(rows.left < rate * taken)
+        slot, held = slot.take(ending), held.take(ending)
+        leaving = np.bincount(slot, minlength=slots).tolist()
+        leaving_kv = np.bincount(slot, held, slots).tolist()
         reach, longer = self._by_slot(replicas)
         for replica in replicas:
             i = replica.slot
@@ -226,16 +237,15 @@ class Serving:
                         longer[i],
                     )
                 )
-            replica.running, replica.kv_running = int(running[i]), float(kv[i])
-            replica.leaving, replica.leaving_kv = float(leaving[i]), float(leaving_kv[i])
-            replica.growth = float(growth[i] / running[i]) if running[i] else 1.0
+            replica.running, replica.kv_running = running[i], kv[i]
+            replica.leaving, replica.leaving_kv = float(leaving[i]), leaving_kv[i]
+            replica.growth = growth[i] / running[i] if running[i] else 1.0
 
     def _by_slot(self, replicas: Sequence[Replica]) -> tuple[list[list[float]], list[list[float]]]:
         """Mean acceptance and draft shares by position of each engine's requests."""
         if not any(replica.brain.learns for replica in replicas):
             return [], []
-        rows, texts, slots = self._rows, self._day.texts, len(self._shares)
-        kinds = len(texts.tokens)
-        counts = np.bincount(rows.slot * kinds + rows.kind, minlength=slots * kinds).reshape(slots, kinds)
+        texts, slots, kinds = self._day.texts, len(self._shares), self._kinds
+        counts = np.bincount(self._rows.columns[2], minlength=slots * kinds).reshape(slots, kinds)
         shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
         return (shares @ texts.reach).tolist(), (shares @ texts.longer).tolist()
