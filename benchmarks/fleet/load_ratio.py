@@ -70,20 +70,19 @@ def neutral(name: str, ratio: float) -> list[dict[str, Any]]:
 
 
 def alive(name: str, change: str) -> list[dict[str, Any]]:
-    """By which factor the signal moves, and by which the work that an oracle knows of."""
+    """By which factor the signal moves, and by which the work that an oracle knows of: both against the same minutes of
+    a day without the change, whose arrivals are those of the other but for what was changed."""
     if change == BOUNDED:
         return [_bounded(name)]
     ratio, factors = CHANGES[change]
-    before, after = _part(name, ratio), _part(name, ratio, LONGER_SECONDS, **factors)
-    given = _scenario(name, [before, after])
-    day = drawn(given, 0)
-    now, _ = _signal(arm_named("loop", given, 0), given)
+    before = _part(name, ratio)
     seen, work = [], []
-    for part, end in ((before, SECONDS), (after, SECONDS + LONGER_SECONDS)):
-        begin = end - WINDOW_SECONDS
-        seen.append(float(np.mean([value for at, value in now if begin <= at < end])))
-        there = (day.at >= begin) & (day.at < end)
-        own = _scenario(name, [part])
+    for part in (_part(name, ratio, LONGER_SECONDS), _part(name, ratio, LONGER_SECONDS, **factors)):
+        given = _scenario(name, [before, part])
+        day, begin = drawn(given, 0), SECONDS + LONGER_SECONDS - WINDOW_SECONDS
+        now, _ = _signal(arm_named("loop", given, 0), given)
+        seen.append(float(np.mean([value for at, value in now if at >= begin])))
+        there, own = day.at >= begin, _scenario(name, [part])
         of_each = effort(own.spec.engine, drawn(own, 0), own.spec.objective).of(day.prompt[there], day.output[there])
         work.append(float(of_each.sum()))
     return [{"scenario": name, "change": change, "signal": seen[1] / seen[0], "oracle": work[1] / work[0]}]

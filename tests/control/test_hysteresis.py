@@ -63,3 +63,40 @@ def k_decided(lead: float, *, looked_at: bool, acceptance_spread: float = 0.0) -
 def test_the_lead_asked_for_is_what_is_not_known(lead: float, looked_at: bool, spread: float, expected: int) -> None:
     """Another K must lead by what is uncertain of the two, in text and in step time, within bounds."""
     assert k_decided(lead, looked_at=looked_at, acceptance_spread=spread) == expected
+
+
+def k_left_for(lead: float, *, samples: float, shorter: bool) -> int:
+    """K where one of 0 and 1 is in force and the other is predicted to deliver ``lead`` more, by so many drafts."""
+    model = LatencyModel((), FIT)
+    slower = model.step_seconds(decodes=BATCH, draft_tokens=1, kv_tokens=0.0) / model.step_seconds(
+        decodes=BATCH, draft_tokens=0, kv_tokens=0.0
+    )
+    tokens = slower / (1.0 + lead) if shorter else slower * (1.0 + lead)
+    chance = tokens - 1.0
+    spread = (samples * chance * (1.0 - chance)) ** -0.5
+    planner = Planner(
+        LoopLimits(16, 1, ALLOWED), LoopSettings("local", ALLOWED, None, model), model, LatencyBias(ALLOWED)
+    )
+    before = Plan(DraftTable((int(shorter),) * 17), Reason.HIGHEST_GOODPUT, None, ALLOWED)
+    estimates = (PositionEstimate(chance, 1.0, samples, spread),)
+    return planner.plan(estimates, Situation(0.0), before, (0,) * 17, (BATCH, BATCH)).table.at(BATCH)
+
+
+@pytest.mark.parametrize(
+    ("lead", "samples", "shorter", "expected"),
+    [
+        (0.06, 40.0, True, 1),
+        (0.06, 2000.0, True, 0),
+        (0.2, 40.0, True, 0),
+        (0.06, 40.0, False, 1),
+    ],
+    ids=[
+        "few drafts: it waits for more",
+        "many drafts: it is left",
+        "few drafts that say enough: it is left",
+        "a longer one is not waited with: its drafts come of nothing else",
+    ],
+)
+def test_a_shorter_k_waits_for_what_a_second_tells(lead: float, samples: float, shorter: bool, expected: int) -> None:
+    """What speaks for a shorter K comes with every step of the present one; for a longer one only with its own."""
+    assert k_left_for(lead, samples=samples, shorter=shorter) == expected

@@ -1,5 +1,6 @@
 """One table of draft lengths, and the predictions behind it."""
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -19,6 +20,10 @@ LEAST_MARGIN = 0.005
 MOST_MARGIN = 0.03
 """However uncertain, more than this is not left lying: staying can cost no more. A K that was left must promise as much
 to be taken back, for what spoke against it was noise or it was not: two equal ones would change places for ever."""
+SETTLED_SAMPLES = 1000.0
+"""Known drafts from which on this holds for a shorter K. Fewer soon become more: what speaks for it is in the drafts of
+the present one. And right after a change of text is known what looked most like one: a second later a batch of a few
+requests often looks as before."""
 MARGIN_SIGMAS = 2.0
 """Standard errors of the difference between two K by which the better one must lead."""
 TIMING_SIGMAS = 1.0
@@ -288,7 +293,9 @@ def _margins(
     higher = shifted(estimates, 1.0)
     moved = np.log(np.array([expected_tokens(higher, k) or 1.0 for k in allowed]) / np.array(tokens))
     needed = np.hypot(MARGIN_SIGMAS * (moved[:, None] - moved[None, :]), TIMING_SIGMAS * timing)
-    return np.asarray(np.clip(needed, LEAST_MARGIN, MOST_MARGIN), dtype=np.float64)
+    most = np.full(needed.shape, MOST_MARGIN)
+    most[np.triu_indices(len(allowed), 1)] *= math.sqrt(max(1.0, SETTLED_SAMPLES / max(estimates[0].samples, 1.0)))
+    return np.asarray(np.clip(needed, LEAST_MARGIN, most), dtype=np.float64)
 
 
 def _same(before: DraftTable, now: DraftTable, in_use: tuple[int, int]) -> bool:

@@ -1,6 +1,5 @@
 """The product's engine loop in a simulated engine, asked once in a macro step, in its first minute at each step."""
 
-import math
 import random
 from collections.abc import Sequence
 
@@ -11,6 +10,7 @@ from turbospec.control.objective import Objective
 from turbospec.control.step import StepComposition, StepRecord
 from turbospec.simulation.controllers import startup_table
 from turbospec.simulation.files import EngineFile
+from turbospec.simulation.fleet.drafts import draw_counts
 from turbospec.simulation.fleet.files import CeilingsSpec
 from turbospec.simulation.fleet.replica import Done, Load
 
@@ -93,14 +93,8 @@ class LoopBrain:
     def learn(self, done: Done) -> None:
         """Give the loop one record for each of its decisions, and see whether its table has changed."""
         part = max(1, round(done.steps / len(done.draft_tokens)))
-        trials = done.decodes * part
-        # By position: drafts that go on to it, and accepted ones, with their standard deviation.
-        expected = [
-            (round(trials * longer), trials * reach, math.sqrt(trials * reach * (1.0 - reach)))
-            for longer, reach in zip(done.longer, done.reach, strict=True)
-        ]
         for k, seconds in zip(done.draft_tokens, done.seconds, strict=True):
-            self.loop.observe(self._record(done, k, seconds, part, expected))
+            self.loop.observe(self._record(done, k, seconds, part))
         self.decodes += done.decodes * done.steps
         table = self.loop.table()
         if table is not self._table:
@@ -109,16 +103,14 @@ class LoopBrain:
                 self.switches.append((done.ended, self._table[batch], table[batch]))
             self._table = table
 
-    def _record(
-        self, done: Done, k: int, seconds: float, steps: int, expected: Sequence[tuple[int, float, float]]
-    ) -> StepRecord:
+    def _record(self, done: Done, k: int, seconds: float, steps: int) -> StepRecord:
         """One step of the kind that the macro step was made of, with the drafts of ``steps`` steps."""
         chance = self._random.random
         prefill, interval = 0, seconds * self._factor()
         if done.prefills and chance() * done.steps < len(done.prefills):
             prefill, interval = done.prefills[int(chance() * len(done.prefills))]
         trials = done.decodes * steps
-        drafted, accepted = self._counts(trials, expected[:k])
+        drafted, accepted = self._counts(done, k, trials)
         self.drafts += trials if k else 0
         self._seq += 1
         return StepRecord(
@@ -139,15 +131,11 @@ class LoopBrain:
             accepted_per_position=tuple(accepted),
         )
 
-    def _counts(self, trials: int, expected: Sequence[tuple[int, float, float]]) -> tuple[list[int], list[int]]:
-        """Drafted and accepted by position, binomial as nearly as a normal distribution is."""
-        drafted, accepted = [0] * len(self.drafted), [0] * len(self.drafted)
-        before, gauss = trials, self._random.gauss
-        for j, (drafts, mean, deviation) in enumerate(expected):
-            drafted[j] = drafts
-            accepted[j] = before = max(0, min(round(mean + deviation * gauss(0.0, 1.0)), before, drafts))
-            self.drafted[j] += drafts
-            self.accepted[j] += before
+    def _counts(self, done: Done, k: int, trials: int) -> tuple[list[int], list[int]]:
+        """Drafted and accepted by position, which vLLM's counters count too."""
+        drafted, accepted = draw_counts(self._random, trials, k, done.reach, done.longer)
+        self.drafted = [before + more for before, more in zip(self.drafted, drafted, strict=True)]
+        self.accepted = [before + more for before, more in zip(self.accepted, accepted, strict=True)]
         return drafted, accepted
 
     def _factor(self) -> float:

@@ -14,6 +14,8 @@ from turbospec.simulation.text import Floats
 MACRO_SECONDS = 0.5
 """Length of a macro step: short beside a request's life and the autoscaler's 15 s, 20 to 70 engine steps long."""
 DRAWS = 1 << 16
+_Drafts = tuple[list[list[float]], list[list[float]]]
+"""By engine, the mean shares of its drafts that are accepted beyond each position, and that go on to it."""
 
 
 class _Rows:
@@ -189,6 +191,8 @@ class Serving:
         if spread.any():
             gained += np.sqrt(taken) * spread * self._rng.standard_normal(len(gained))
             np.maximum(gained, taken, out=gained)
+        # Those that end took part in what there is to learn from.
+        drafts = self._by_slot(replicas)
         before, rows.left = rows.left, rows.left - gained
         done = rows.left <= 0.0
         ended: list[int] = []
@@ -204,10 +208,10 @@ class Serving:
             kept = np.flatnonzero(~done)
             rows.keep(kept)
             rate, taken = rate.take(kept), taken.take(kept)
-        self._sum_up(replicas, rate, taken)
+        self._sum_up(replicas, rate, taken, drafts)
         return ended
 
-    def _sum_up(self, replicas: Sequence[Replica], rate: Floats, taken: Floats) -> None:
+    def _sum_up(self, replicas: Sequence[Replica], rate: Floats, taken: Floats, drafts: _Drafts) -> None:
         """What the engines need to know of their rows for the next macro step, which is taken to have as many steps."""
         rows, slots = self._rows, len(self._shares)
         _, slot, _, _, prompt, output = rows.columns
@@ -219,7 +223,7 @@ class Serving:
         slot, held = slot.take(ending), held.take(ending)
         leaving = np.bincount(slot, minlength=slots).tolist()
         leaving_kv = np.bincount(slot, held, slots).tolist()
-        reach, longer = self._by_slot(replicas)
+        reach, longer = drafts
         for replica in replicas:
             i = replica.slot
             if replica.brain.learns and replica.steps and replica.running:
@@ -241,7 +245,7 @@ class Serving:
             replica.leaving, replica.leaving_kv = float(leaving[i]), leaving_kv[i]
             replica.growth = growth[i] / running[i] if running[i] else 1.0
 
-    def _by_slot(self, replicas: Sequence[Replica]) -> tuple[list[list[float]], list[list[float]]]:
+    def _by_slot(self, replicas: Sequence[Replica]) -> _Drafts:
         """Mean acceptance and draft shares by position of each engine's requests."""
         if not any(replica.brain.learns for replica in replicas):
             return [], []
