@@ -52,7 +52,9 @@ def decide_policy(policy: PolicyView, fleet: Survey, memory: FleetMemory) -> Pol
     load = LoadSituation(policy, governed, fleet.target_of, fleet.profiles, pools, now, bounds, coming, growth)
     profiles = with_plain_engines(fleet.snapshot.profiles, governed, fleet.profiles)
     loads = observe_load(replace(load, profiles=profiles), memory.loads)
-    values = observe_value(load, loads, memory.values)
+    # What was known of a target that several policies share may be another one's.
+    known = {key: value for key, value in memory.values.items() if key[:2] not in fleet.shared_targets}
+    values = observe_value(load, loads, known)
     worths = {key: value.worth for key, value in values.items()}
     started = VariantSituation(policy, governed, fleet.target_of, fleet.targets, worths, now)
     variants = decide_variants(started, memory.variants)
