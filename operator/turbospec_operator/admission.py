@@ -4,6 +4,7 @@ import base64
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from turbospec.fleet import breaker
@@ -12,6 +13,7 @@ from turbospec.wire.speculation_policy import SpeculationPolicySpec
 from turbospec_operator import runtime_bundle, views
 from turbospec_operator.cluster import CONFIG_MAPS, POLICIES, ApiError, Cluster, ExistsError, Raw
 from turbospec_operator.injection import Outcome, Runtime, inject
+from turbospec_operator.startup import AS_EVER, Startup, startup_of
 from turbospec_operator.tokens import new_nonce
 
 MAX_WARNING = 240
@@ -20,20 +22,35 @@ MAX_WARNING = 240
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Governing:
+    """The policy that will govern a pod, if any, the templates that its crash-loop breaker has stopped, and why, and
+    how the pod shall start."""
+
+    spec: SpeculationPolicySpec | None = None
+    stopped: Mapping[str, str] = field(default_factory=dict)
+    startup: Startup = AS_EVER
+
+
 class Admission:
     """Decides on pods. ``runtime_zip`` is what the injected pods of every namespace must find there."""
 
     def __init__(self, cluster: Cluster, runtime_zip: bytes) -> None:
         self._cluster = cluster
         self._zip = runtime_zip
+        self._scouts: dict[tuple[str, str], float] = {}
+        """Leaves for a scout that were used, by policy and scale target."""
 
     async def decide(self, request: Mapping[str, Any], runtime: Runtime) -> Outcome:
         """What to do with the pod of an admission request. Raises ApiError where policies cannot be read."""
         pod, namespace = request.get("object") or {}, str(request.get("namespace") or "")
         if (request.get("kind") or {}).get("kind") != "Pod" or request.get("operation") != "CREATE":
             return Outcome()
-        policy, stopped = governing_policy(await self._cluster.list(POLICIES, namespace), pod, namespace)
-        outcome = inject(pod, namespace, policy, runtime, new_nonce(), stopped=stopped)
+        found = governing_policy(await self._cluster.list(POLICIES, namespace), pod, namespace)
+        startup = self._scouting(found.startup)
+        outcome = inject(pod, namespace, found.spec, runtime, new_nonce(), stopped=found.stopped, startup=startup)
+        if startup is not found.startup and startup.scout and outcome.injected and not request.get("dryRun"):
+            self._scouts[startup.scout[:2]] = startup.scout[2]
         if outcome.injected and not request.get("dryRun"):
             await self._ensure_runtime(namespace)
         name = pod["metadata"].get("name") or pod["metadata"].get("generateName")
@@ -42,6 +59,13 @@ class Admission:
         elif outcome.refusal:
             log.info("pod %s/%s is not injected: %s", namespace, name, outcome.refusal)
         return outcome
+
+    def _scouting(self, startup: Startup) -> Startup:
+        """The same, but with the drafter where one pod has leave for that: one for each leave, in this process."""
+        scout = startup.scout
+        if not startup.plain or scout is None or self._scouts.get(scout[:2]) == scout[2]:
+            return startup
+        return replace(startup, plain=False, why=f"a scout among plain pods, to learn acceptance: {startup.why}")
 
     async def _ensure_runtime(self, namespace: str) -> None:
         """The first pods of a namespace come before the operator has seen their policy: they must not go without."""
@@ -54,13 +78,8 @@ class Admission:
             log.warning("runtime ConfigMap: %s", error)
 
 
-def governing_policy(
-    policies: Sequence[Raw], pod: Raw, namespace: str
-) -> tuple[SpeculationPolicySpec | None, Mapping[str, str]]:
-    """The policy that will govern this pod, by the very rule of the fleet loop; None where none does.
-
-    With it the templates that its crash-loop breaker has stopped, and why.
-    """
+def governing_policy(policies: Sequence[Raw], pod: Raw, namespace: str) -> Governing:
+    """The policy that will govern this pod, by the very rule of the fleet loop."""
     named = {"name": "", "uid": "", **pod["metadata"], "namespace": namespace}
     view = views.pod_view({**pod, "metadata": named}, None, None)
     found = {policy["metadata"]["uid"]: views.policy_view(policy) for policy in policies}
@@ -69,8 +88,9 @@ def governing_policy(
         uid = policy["metadata"]["uid"]
         spec = views.policy_spec(policy)
         if governed.get(uid) and not isinstance(spec, str):
-            return spec, {stop.template: stop.message for stop in breaker.in_force(found[uid])}
-    return None, {}
+            stopped = {stop.template: stop.message for stop in breaker.in_force(found[uid])}
+            return Governing(spec, stopped, startup_of(found[uid], view))
+    return Governing()
 
 
 def answer(uid: str, outcome: Outcome) -> Raw:

@@ -7,7 +7,7 @@ copied from an injected one) changes nothing that is right already.
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -20,6 +20,7 @@ from turbospec_operator.injection_command import (
     max_num_seqs,
     names_speculation,
     reads_config_file,
+    transfers_kv_cache,
     with_flag,
 )
 from turbospec_operator.injection_environment import Operation, RefusedError, environment
@@ -27,12 +28,10 @@ from turbospec_operator.injection_proposal import ANNOTATION_PROPOSED, proposed_
 from turbospec_operator.injection_startup import speculative_config
 from turbospec_operator.injection_template import template_digest
 from turbospec_operator.injection_volumes import volumes
+from turbospec_operator.startup import AS_EVER, PLAIN, REFUSED, SPECULATIVE, Startup
 from turbospec_operator.tokens import engine_token, token_sha256
 
 Raw = Mapping[str, Any]
-
-ANNOTATION_SPECULATION = "turbospec.io/speculation"
-"""What became of the policy's speculative method in this pod: added, or why not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +70,13 @@ class _Engine:
 
 @dataclass(frozen=True, slots=True)
 class _Speculation:
-    """What to say about ``--speculative-config``, the operations that add it, and what else the owner may want."""
+    """What to say about ``--speculative-config``, the operations that add it, and what else the owner may want.
+    ``variant`` is what to note of how the pod starts."""
 
     said: str | None = None
     operations: tuple[Operation, ...] = ()
     proposed: str | None = None
+    variant: str | None = None
 
 
 def inject(
@@ -86,13 +87,14 @@ def inject(
     nonce: str,
     *,
     stopped: Mapping[str, str] = _NOTHING_STOPPED,
+    startup: Startup = AS_EVER,
 ) -> Outcome:
     """The patch that puts the runtime into this pod.
 
     ``policy`` governs the pod, or is None. ``nonce`` is used where the pod carries none. Pods that opted out are left
     alone without a word, and so are bystanders in a namespace that opted in (no own label, no policy, no vLLM);
     others that cannot be injected get the reason as an annotation. ``stopped`` holds the templates (digests) that the
-    crash-loop breaker has stopped, with its words.
+    crash-loop breaker has stopped, with its words; ``startup`` says whether to add the policy's drafter.
     """
     labels = pod["metadata"].get("labels") or {}
     if labels.get(names.LABEL_INJECT) == "false" or names.LABEL_PROFILING_KEY in labels:
@@ -105,18 +107,20 @@ def inject(
             raise RefusedError(
                 "no container serves vLLM as far as its command tells: name it in the policy's spec.engine.container"
             )
-        template = None if policy is None else template_digest(pod, engine.container, policy, runtime.hash)
+        speculation = _speculation(pod, engine, policy, startup)
+        plain = speculation.variant == PLAIN
+        template = None if policy is None else template_digest(pod, engine.container, policy, runtime.hash, plain=plain)
         if template is not None and template in stopped and names.ANNOTATION_INJECTED not in _present(pod):
             raise RefusedError(f"injection is stopped for pods like this one: {stopped[template]}", template)
         nonce = _present(pod).get(names.ANNOTATION_NONCE) or nonce
         token = engine_token(runtime.master_key, namespace, nonce)
-        speculation = _speculation(engine, policy)
         said = {
             names.ANNOTATION_INJECTED: runtime.hash,
             names.ANNOTATION_NONCE: nonce,
             names.ANNOTATION_CONTAINER: engine.container["name"],
             **({names.ANNOTATION_TEMPLATE: template} if template else {}),
-            **({ANNOTATION_SPECULATION: speculation.said} if speculation.said else {}),
+            **({names.ANNOTATION_SPECULATION: speculation.said} if speculation.said else {}),
+            **({names.ANNOTATION_STARTUP_VARIANT: speculation.variant} if speculation.variant else {}),
             **({ANNOTATION_PROPOSED: speculation.proposed} if speculation.proposed else {}),
         }
         patch = (
@@ -164,10 +168,45 @@ def _names(engines: Sequence[_Engine]) -> str:
     return ", ".join(str(engine.container.get("name")) for engine in engines)
 
 
-def _speculation(engine: _Engine, policy: SpeculationPolicySpec | None) -> _Speculation:
-    """Whether and how ``--speculative-config`` is added."""
+def _speculation(pod: Raw, engine: _Engine, policy: SpeculationPolicySpec | None, startup: Startup) -> _Speculation:
+    """Whether and how ``--speculative-config`` is added. What was noted of the pod in an earlier call stands."""
+    noted = _present(pod).get(names.ANNOTATION_STARTUP_VARIANT)
+    if policy is None or noted == PLAIN:
+        return _Speculation(variant=noted)
+    wanted = _added(engine, policy)
+    if noted is not None:
+        return replace(wanted, said=None, variant=noted)
+    return _chosen(engine, policy, startup, wanted) if startup.chosen else wanted
+
+
+def _chosen(engine: _Engine, policy: SpeculationPolicySpec, startup: Startup, wanted: _Speculation) -> _Speculation:
+    """The same under startupVariant Plain or Auto, which act only where nothing but the policy adds the drafter."""
+    says = f"startupVariant {startup.variant} does not act"
+    if not wanted.operations:
+        why = wanted.said or _template_says(policy)
+        return _Speculation(f"{why}; so {says}", variant=REFUSED)
+    if transfers_kv_cache(engine.container):
+        why = "with --kv-transfer-config the engines of both sides must speculate alike"
+        return replace(wanted, said=f"{wanted.said}; {says}: {why}", variant=REFUSED)
+    if startup.plain:
+        return _Speculation(f"not added: {startup.why}", variant=PLAIN)
+    return replace(wanted, said=f"{wanted.said}: {startup.why}", variant=SPECULATIVE)
+
+
+def _template_says(policy: SpeculationPolicySpec) -> str:
+    """Why the policy adds nothing, and what to do that it may."""
+    if policy.speculation.method is None:
+        return "not added: the policy names no spec.speculation.method; name one"
+    return (
+        "not added: the pod's own --speculative-config stands; take it out of the template, and name the method in "
+        "spec.speculation"
+    )
+
+
+def _added(engine: _Engine, policy: SpeculationPolicySpec) -> _Speculation:
+    """What adds the policy's method; where the pod has a say of its own nothing, and without a word."""
     container = engine.container
-    if policy is None or policy.speculation.method is None or names_speculation(container):
+    if policy.speculation.method is None or names_speculation(container):
         # A config that is there was added by us in an earlier call, or is the user's own, which stands.
         return _Speculation()
     table = not is_data_parallel(container)

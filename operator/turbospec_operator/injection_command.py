@@ -26,6 +26,7 @@ _VALUED_OPTION = re.compile(r"[-+][A-Za-z]*[oO]")
 _SPECULATION_FLAG = re.compile(r"(?<![\w-])(--spec(ulative)?[-_.][a-z]|--num[-_]speculative[-_]|-sc(?![\w-]))")
 """--speculative-config (also dotted or with underscores), its short form -sc, --spec-method..., and forms of old."""
 
+_TRANSFER = re.compile(r"(?<![\w-])--kv[-_]transfer[-_]config(?![\w-])")
 _CONFIG_FILE = re.compile(r"(?<![\w-])--config(?![\w-])")
 _MAX_NUM_SEQS = re.compile(r"(?<![\w-])--max[-_]num[-_]seqs(?:\s*=\s*|[\s\"']+)(\d+)(?!\w)")
 _MAX_NUM_BATCHED_TOKENS = re.compile(r"(?<![\w-])--max[-_]num[-_]batched[-_]tokens(?:\s*=\s*|[\s\"']+)(\d+)(?![\w.])")
@@ -102,6 +103,12 @@ def names_speculation(container: Mapping[str, Any]) -> bool:
 def reads_config_file(container: Mapping[str, Any]) -> bool:
     """Whether vLLM gets ``--config FILE``: the file may hold a speculative-config that nobody outside can see."""
     return any(_CONFIG_FILE.search(argument) for argument in arguments(container))
+
+
+def transfers_kv_cache(container: Mapping[str, Any]) -> bool:
+    """Whether prefill and decode happen in different engines: these hash how they speculate, and must agree."""
+    variables = [str(variable.get("value") or "") for variable in container.get("env") or ()]
+    return any(_TRANSFER.search(text) for text in (*arguments(container), *variables))
 
 
 def max_num_seqs(container: Mapping[str, Any]) -> int | None:

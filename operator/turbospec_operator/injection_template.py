@@ -14,12 +14,14 @@ _FIELDS = ("image", "command", "args", "env", "envFrom", "resources", "workingDi
 """What decides how an engine starts. Volume mounts stay out: every pod's token has a mount of its own name."""
 
 
-def template_digest(pod: Raw, container: Raw, policy: SpeculationPolicySpec, runtime_hash: str) -> str:
+def template_digest(
+    pod: Raw, container: Raw, policy: SpeculationPolicySpec, runtime_hash: str, *, plain: bool = False
+) -> str:
     """16 hexadecimal digits, equal for pods that start the same way with the same runtime under the same policy.
 
     Another image, argument, variable, method or release of TurboSpec gives another digest: what a person changes is
-    tried again. A pod that carries a digest keeps it, unless it is a copy from another release: when the webhook is
-    called again for a pod, others may have changed it meanwhile.
+    tried again; so is starting ``plain`` where the drafter failed. A pod that carries a digest keeps it, unless it is a
+    copy from another release: when the webhook is called again for a pod, others may have changed it meanwhile.
     """
     annotations = pod["metadata"].get("annotations") or {}
     known = annotations.get(names.ANNOTATION_TEMPLATE)
@@ -27,5 +29,7 @@ def template_digest(pod: Raw, container: Raw, policy: SpeculationPolicySpec, run
         return str(known)
     start = {field: container.get(field) for field in _FIELDS if container.get(field)}
     speculation = policy.speculation.model_dump(mode="json", exclude_none=True)
-    text = json.dumps([start, speculation, runtime_hash], sort_keys=True, separators=(",", ":"))
+    text = json.dumps(
+        [start, speculation, runtime_hash, *(["plain"] if plain else [])], sort_keys=True, separators=(",", ":")
+    )
     return hashlib.sha256(text.encode()).hexdigest()[:16]

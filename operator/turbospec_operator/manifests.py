@@ -14,9 +14,12 @@ from turbospec.fleet.effects import (
     HarvestProfile,
     SetPolicyStatus,
     TargetSummary,
+    VariantRow,
     WriteServedProfile,
 )
 from turbospec.fleet.snapshot import EngineIdentity
+from turbospec.fleet.variants import PLAIN, SPECULATIVE
+from turbospec.wire.autoscaling import StartupVariantStatus
 from turbospec.wire.conditions import Condition
 from turbospec.wire.identity import ProfileIdentity
 from turbospec.wire.latency import from_model
@@ -37,6 +40,7 @@ MAX_EVENT_NOTE = 1024
 """The API server refuses longer notes."""
 
 MAX_PREDICTIONS = 16
+MAX_SELECTOR = 1024
 MAX_ENGINE_ROWS = 64
 """SpeculationPolicyStatus.engines holds no more."""
 
@@ -128,8 +132,25 @@ def policy_status(effect: SetPolicyStatus, current: Mapping[str, Any], now_secon
         injection_stopped=[
             InjectionStop(template=each.template, message=each.message[:1024]) for each in effect.stopped
         ],
+        startup_variants=[_variant(each) for each in effect.variants],
     )
     return status.model_dump(by_alias=True, exclude_none=True)
+
+
+def _variant(row: VariantRow) -> StartupVariantStatus:
+    selector = row.selector
+    return StartupVariantStatus(
+        scale_target=row.target,
+        # Half a selector would be another one.
+        selector=selector if selector is not None and len(selector) <= MAX_SELECTOR else None,
+        variant=PLAIN if row.plain else SPECULATIVE,
+        since=None if row.since_seconds is None else timestamp(row.since_seconds),
+        reason=row.reason,
+        message=row.message[:512],
+        speculative_pods=row.speculative_pods,
+        plain_pods=row.plain_pods,
+        scout_since=None if row.scout_seconds is None else timestamp(row.scout_seconds),
+    )
 
 
 def _target(each: TargetSummary) -> ScaleTargetStatus:

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from turbospec.control.latency import InvalidProfileError
-from turbospec.fleet.effects import ConditionValue, StoppedTemplate
+from turbospec.fleet.effects import ConditionValue, StoppedTemplate, VariantRow
 from turbospec.fleet.profiles import SERVED_DOUBT
 from turbospec.fleet.snapshot import (
     EngineLoopMode,
@@ -19,7 +19,9 @@ from turbospec.fleet.snapshot import (
     ProfileSource,
     ProfileView,
     ProfilingCapacity,
+    StartupVariant,
 )
+from turbospec.fleet.variants import PLAIN
 from turbospec.wire.autoscaling import horizon_seconds
 from turbospec.wire.duration import duration_seconds
 from turbospec.wire.latency import LatencyDocument, to_model
@@ -66,6 +68,7 @@ def policy_view(raw: Raw) -> PolicyView:
             StoppedTemplate(str(each.get("template", "")), str(each.get("message", "")))
             for each in (raw.get("status") or {}).get("injectionStopped") or []
         ),
+        variants=tuple(_variant_row(each) for each in (raw.get("status") or {}).get("startupVariants") or []),
         inject_anyway=frozenset(
             part.strip()
             for part in str((meta.get("annotations") or {}).get(names.ANNOTATION_INJECT_ANYWAY, "")).split(",")
@@ -85,9 +88,23 @@ def policy_view(raw: Raw) -> PolicyView:
         capacity=ProfilingCapacity(spec.profiling.capacity),
         max_concurrent_nodes=spec.profiling.max_concurrent_nodes,
         preserve=spec.autoscaling.preserve,
+        startup_variant=StartupVariant(spec.autoscaling.startup_variant),
         demand_query=spec.autoscaling.demand_query,
         horizon_seconds=None if spec.autoscaling.horizon is None else horizon_seconds(spec.autoscaling.horizon),
         max_age_seconds=None if spec.profiling.max_age is None else duration_seconds(spec.profiling.max_age),
+    )
+
+
+def _variant_row(raw: Raw) -> VariantRow:
+    """What the status says of one scale target; counts and words are made anew."""
+    selector = raw.get("selector")
+    return VariantRow(
+        target=str(raw.get("scaleTarget", "")),
+        plain=raw.get("variant") == PLAIN,
+        reason=str(raw.get("reason", "")),
+        selector=None if selector is None else str(selector),
+        since_seconds=seconds(raw.get("since")),
+        scout_seconds=seconds(raw.get("scoutSince")),
     )
 
 
@@ -157,6 +174,8 @@ def pod_view(raw: Raw, report: EngineReport | None, unreachable: str | None) -> 
         changed_seconds=_changed(meta, conditions),
         controller=_controller(meta),
         created_seconds=seconds(meta.get("creationTimestamp")) or 0.0,
+        variant=annotations.get(names.ANNOTATION_STARTUP_VARIANT),
+        speculation=annotations.get(names.ANNOTATION_SPECULATION),
         ready_since_seconds=next(
             (seconds(each.get("lastTransitionTime")) for each in conditions if _holds(each)), None
         ),

@@ -125,7 +125,7 @@ def test_defaults_are_written_out(api: ApiServer) -> None:
         "engine": {"port": 8000, "loop": "Local"},
         "speculation": {"draftTokens": [0, 1, 3, 7]},
         "profiling": {"source": "Job", "capacity": "ExistingNodes", "maxConcurrentNodes": 1},
-        "autoscaling": {"preserve": False},
+        "autoscaling": {"preserve": False, "startupVariant": "Speculative"},
     }
 
 

@@ -10,7 +10,8 @@ import yaml
 from tests.webhook.test_injection import NONCE, RUNTIME, patched
 from tests.webhook.test_real_workloads import FOLDER
 from turbospec.wire.speculation_policy import SpeculationPolicySpec
-from turbospec_operator.injection import ANNOTATION_SPECULATION, inject
+from turbospec_operator.injection import inject
+from turbospec_operator.names import ANNOTATION_SPECULATION
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]

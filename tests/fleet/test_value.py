@@ -8,7 +8,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.fleet.builders import KEY, MODEL, NOW, conditions, latency_model, pod, policy, profile, report, snapshot
+from tests.fleet.builders import (
+    KEY,
+    MODEL,
+    NOW,
+    conditions,
+    latency_model,
+    pod,
+    policy,
+    profile,
+    report,
+    snapshot,
+    status,
+)
 from turbospec.control.objective import Objective
 from turbospec.fleet.capacity import Attainable, attainable, load_signal
 from turbospec.fleet.decide import FleetMemory, decide
@@ -299,3 +311,15 @@ def test_a_fleet_is_told_in_its_status_and_once_in_an_event() -> None:
         ("Normal", "WorthPending"),
         ("Warning", "PlainIsBetter"),
     ]
+
+
+def test_what_is_known_of_another_policys_pods_is_not_said_of_these() -> None:
+    """Two policies over pods of one scale target: one's engine answers, the other's pod is silent."""
+    label = (("app", "other"),)
+    other = policy("other", match_labels=label)
+    views = (*pods(engine()), pod("silent", labels=label, report=None))
+    observed = snapshot(policies=(policy(), other), pods=views, profiles=(profile(),))
+    effects, memory = decide(observed, FleetMemory())
+    assert status(effects).targets
+    assert not status(effects, "other").targets
+    assert decide(observed, memory)[0] == ()

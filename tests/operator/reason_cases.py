@@ -7,6 +7,7 @@ from tests.advise.builders import model
 from tests.advise.builders import window as advice_window
 from tests.operator import (
     reason_cases_scaling,  # noqa: F401 - registers its cases
+    reason_cases_variants,  # noqa: F401 - likewise
     reason_cases_worth,  # noqa: F401 - registers its cases
     shop,
 )
@@ -273,6 +274,8 @@ async def one_engine_is_slow(fleet: Fleet) -> None:
 
 
 ELSEWHERE: Mapping[str, str] = {
+    "StartsPlain": "test_startup_variant.test_the_webhook_starts_pods_as_the_fleet_loop_has_decided",
+    "StartsSpeculative": "test_startup_variant.test_the_webhook_starts_pods_as_the_fleet_loop_has_decided",
     "InvalidSpec": "test_each_reason.test_a_spec_of_a_newer_definition_is_refused_in_words",
 }
 """Reasons that take more than objects in a namespace, and the test that produces each."""

@@ -50,10 +50,12 @@ class Fleet:
         """For pods with label app=NAME."""
         await self.admin.create(POLICIES, self.namespace, policy(self.namespace, name, **spec))
 
-    async def engine(self, name: str = "chat-1", identity: ProfileIdentity = IDENTITY) -> EngineStandIn:
+    async def engine(
+        self, name: str = "chat-1", identity: ProfileIdentity = IDENTITY, **metadata: Any
+    ) -> EngineStandIn:
         """A Ready pod whose engine answers."""
         engine = await self.stack.enter_async_context(EngineStandIn(identity=identity))
-        await shop.add_engine(self.admin, self.namespace, name, engine)
+        await shop.add_engine(self.admin, self.namespace, name, engine, **metadata)
         return engine
 
     async def profile(self, identity: ProfileIdentity = IDENTITY, **changes: Any) -> None:

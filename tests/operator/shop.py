@@ -17,9 +17,11 @@ JOB = f"turbospec-profile-{KEY}"
 STARTED = "2026-01-01T00:00:00Z"
 
 
-async def add_engine(cluster: Cluster, namespace: str, name: str, engine: EngineStandIn) -> Raw:
+async def add_engine(cluster: Cluster, namespace: str, name: str, engine: EngineStandIn, **metadata: Any) -> Raw:
     """A Running and Ready pod whose control port is this stand-in's."""
-    await cluster.create(PODS, namespace, engine_pod(namespace, name, port=engine.port))
+    pod = engine_pod(namespace, name, port=engine.port)
+    pod["metadata"] |= metadata
+    await cluster.create(PODS, namespace, pod)
     status = {
         "phase": "Running",
         "podIP": "127.0.0.1",

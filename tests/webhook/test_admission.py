@@ -53,7 +53,7 @@ OLD, NEW = "2025-01-01T00:00:00Z", "2025-02-01T00:00:00Z"
 )
 def test_the_policy_is_the_one_that_will_govern_the_pod(policies: list[Raw], method: str | None) -> None:
     """Admission and fleet loop agree: all labels, the older policy, unreadable ones aside."""
-    spec, _ = governing_policy(policies, POD, "team-a")
+    spec = governing_policy(policies, POD, "team-a").spec
     assert (spec.speculation.method if spec else None) == method
 
 

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from turbospec.wire.speculation_policy import SpeculationPolicySpec
-from turbospec_operator.injection import ANNOTATION_SPECULATION, Outcome, Runtime, inject
+from turbospec_operator.injection import Outcome, Runtime, inject
 from turbospec_operator.injection_startup import speculative_config, startup_table
+from turbospec_operator.names import ANNOTATION_SPECULATION
 from turbospec_operator.tokens import engine_token, token_sha256
 
 RUNTIME = Runtime(hash="0123456789ab", master_key=b"k" * 32)

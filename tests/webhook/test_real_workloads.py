@@ -16,7 +16,8 @@ import yaml
 from tests.support.apiserver import ApiServer
 from tests.webhook.conftest import Shell
 from tests.webhook.test_injection import NONCE, RUNTIME, ZIP, environment, patched, policy
-from turbospec_operator.injection import ANNOTATION_SPECULATION, Outcome, inject
+from turbospec_operator.injection import Outcome, inject
+from turbospec_operator.names import ANNOTATION_SPECULATION
 
 FOLDER = Path(__file__).with_name("workloads")
 NGRAM = policy(method="ngram", promptLookupMin=1, promptLookupMax=4, draftTokens=[0, 5])

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.webhook.test_injection import NGRAM, NONCE, RUNTIME, engine, injected, patched, pod, policy
-from turbospec_operator.admission import governing_policy
+from turbospec_operator.admission import Governing, governing_policy
 from turbospec_operator.injection import Runtime, inject
 
 TEMPLATE, REFUSED = "turbospec.io/template", "turbospec.io/not-injected"
@@ -88,7 +88,8 @@ def test_the_webhook_reads_what_is_stopped_from_the_governing_policy(annotation:
         "spec": {"selector": {"matchLabels": {"app": "chat"}}},
         "status": {"injectionStopped": [{"template": t, "message": m} for t, m in (("t1", "m1"), ("t2", "m2"))]},
     }
-    spec, stopped = governing_policy([raw], pod(), "team-a")
-    assert spec is not None
-    assert stopped == stops
-    assert governing_policy([raw], {"metadata": {"labels": {"app": "other"}}, "spec": {}}, "team-a") == (None, {})
+    found = governing_policy([raw], pod(), "team-a")
+    assert found.spec is not None
+    assert found.stopped == stops
+    other = {"metadata": {"labels": {"app": "other"}}, "spec": {}}
+    assert governing_policy([raw], other, "team-a") == Governing()

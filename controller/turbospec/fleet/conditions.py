@@ -4,15 +4,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from turbospec.control.objective import Objective
-from turbospec.fleet import advised, drift, worthwhile
+from turbospec.fleet import advised, drift, variants, worthwhile
 from turbospec.fleet.advised import AdviceView
 from turbospec.fleet.drift import DriftStanding
-from turbospec.fleet.effects import ConditionValue, StoppedTemplate
+from turbospec.fleet.effects import ConditionValue, StoppedTemplate, VariantRow
 from turbospec.fleet.matching import Overlap
 from turbospec.fleet.profile_standing import ProfileReason, ProfileStanding, urgency
 from turbospec.fleet.scale_metrics import Preserved, scaling_compatible
 from turbospec.fleet.scaling import ScaleTarget
-from turbospec.fleet.snapshot import Mode, PolicyView
+from turbospec.fleet.snapshot import Mode, PolicyView, StartupVariant
 from turbospec.fleet.standing import EngineStanding
 from turbospec.fleet.worthwhile import TargetValue
 
@@ -26,6 +26,7 @@ _BY_URGENCY = (
     "NoCommonDraftTokens",
     "ControlRefused",
     "NotInjected",
+    "StartedPlain",
     "ProfileInvalid",
     "ProfilingFailed",
     "ProfileMissing",
@@ -67,14 +68,15 @@ class PolicyFindings:
     preserved: Mapping[tuple[str, str], Preserved] = field(default_factory=dict)
     demand: ConditionValue | None = None
     history: ConditionValue | None = None
+    variants: tuple[VariantRow, ...] = ()
     values: tuple[TargetValue, ...] = ()
 
 
 def conditions(findings: PolicyFindings) -> tuple[ConditionValue, ...]:
     """Profiled, Injected, Controlled, Ready; ObjectiveAttainable where there is an objective, ProfileAccurate where
     engines could compare, ScalingCompatible where somebody is seen to scale, DemandKnown and HistoryKnown where
-    Prometheus is to tell them, Worthwhile where there is a profile, Advised where there is advice; Exclusive and
-    Permitted only where they are False."""
+    Prometheus is to tell them, Worthwhile where there is a profile, StartupVariantDecided where it is Plain or Auto,
+    Advised where there is advice; Exclusive and Permitted only where they are False."""
     controlled = _controlled(findings)
     found = [_profiled(findings, controlled), _injected(findings, controlled), controlled]
     if not findings.policy.objective.empty:
@@ -89,6 +91,9 @@ def conditions(findings: PolicyFindings) -> tuple[ConditionValue, ...]:
     worth = worthwhile.condition(findings.values)
     if worth is not None:
         found.append(worth)
+    variant = variants.condition(findings.policy, findings.variants)
+    if variant is not None:
+        found.append(variant)
     if findings.advice is not None:
         found.append(advised.advised(findings.advice))
     if findings.overlaps:
@@ -107,6 +112,8 @@ def limited(message: str) -> str:
 def _profiled(findings: PolicyFindings, controlled: ConditionValue) -> ConditionValue:
     if not findings.profiles:
         message = "no engine has said yet which profile it needs."
+        if controlled.reason == "StartedPlain":
+            message = "nothing is measured for engines without a drafter: there is no K to choose."
         return ConditionValue("Profiled", "Unknown", controlled.reason, message)
     worst = min(findings.profiles, key=lambda standing: urgency(standing.reason))
     others = sum(standing.reason is not worst.reason for standing in findings.profiles)
@@ -143,15 +150,27 @@ def _controlled(findings: PolicyFindings) -> ConditionValue:
     # Pods that are not Ready yet hold nothing up, unless there are no others.
     ready = [standing for standing in engines if standing.pod.ready]
     counted = ready or list(engines)
-    failing = [standing for standing in counted if not standing.controlled]
+    drafting = [standing for standing in counted if not _plain_as_wanted(policy, standing)]
+    failing = [standing for standing in drafting if not standing.controlled]
+    controlled = f"{len(drafting) - len(failing)}/{len(drafting)} engines controlled. "
+    plain = "" if len(drafting) == len(counted) else _plain_pods(len(counted) - len(drafting), len(counted))
     if failing:
         reason = min((standing.reason for standing in failing), key=_BY_URGENCY.index)
         shown = [standing for standing in failing if standing.reason == reason]
-        message = f"{len(counted) - len(failing)}/{len(counted)} engines controlled. {_explain(shown)}"
-        return _not_controlled(reason, message)
+        return _not_controlled(reason, f"{controlled}{plain}{_explain(shown)}")
     if not ready:
         return _not_controlled("EngineStarting", "engines have their documents, but none of their pods is Ready yet.")
-    return ConditionValue("Controlled", "True", "Controlled", f"{len(ready)}/{len(ready)} engines controlled.")
+    said = f"{controlled if drafting else ''}{plain}".strip()
+    return ConditionValue("Controlled", "True", "Controlled" if drafting else "StartedPlain", said)
+
+
+def _plain_as_wanted(policy: PolicyView, standing: EngineStanding) -> bool:
+    """Whether there is nothing to control in it, and nothing wrong with that."""
+    return standing.reason == "StartedPlain" and policy.startup_variant is not StartupVariant.SPECULATIVE
+
+
+def _plain_pods(plain: int, pods: int) -> str:
+    return f"{plain} of {pods} pods were started plain, as the policy wants: there is no K to choose in them. "
 
 
 def _objective(findings: PolicyFindings, controlled: ConditionValue) -> ConditionValue:
@@ -201,7 +220,10 @@ def _without_pods(findings: PolicyFindings) -> ConditionValue:
 
 def _ready(findings: PolicyFindings, controlled: ConditionValue) -> ConditionValue:
     if controlled.status == "True":
-        return ConditionValue("Ready", "True", "AllEnginesControlled", controlled.message)
+        drafting = controlled.reason == "Controlled"
+        return ConditionValue(
+            "Ready", "True", "AllEnginesControlled" if drafting else "StartedPlain", controlled.message
+        )
     if findings.denied:
         return ConditionValue("Ready", "False", "PermissionDenied", _denied(findings.denied))
     return ConditionValue("Ready", "False", controlled.reason, controlled.message)

@@ -49,6 +49,7 @@ def decide(snapshot: FleetSnapshot, memory: FleetMemory) -> tuple[tuple[Effect, 
         scale_events=fleet.scale_events,
         profile_statuses=profile_memory,
         preserved=fleet.preserved,
+        variants={place: entry for each in rounds.values() for place, entry in each.variants.items()},
         values=forget_value(memory.values, fleet.now_seconds) | values,
     )
     return (*requests, *fleet.grown, *pushes, *statuses, *reports, *fleet.agreement.events), remembered

@@ -119,6 +119,25 @@ class StoppedTemplate:
 
 
 @dataclass(frozen=True, slots=True)
+class VariantRow:
+    """How new pods of one scale target start: ``plain``, without the drafter, or with it.
+
+    ``selector`` is the target's own, where an autoscaler names it. ``scout_seconds``: since when the next pod may start
+    with the drafter although plain ones are wanted.
+    """
+
+    target: str
+    plain: bool
+    reason: str
+    message: str = ""
+    selector: str | None = None
+    since_seconds: float | None = None
+    speculative_pods: int = 0
+    plain_pods: int = 0
+    scout_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class DecisionReport:
     """Why an engine runs its K: its own words, and the goodput (whole tokens per second) it expected of each K."""
 
@@ -175,6 +194,7 @@ class SetPolicyStatus:
     engines: tuple[EngineSummary, ...]
     stopped: tuple[StoppedTemplate, ...] = ()
     advice: str | None = None
+    variants: tuple[VariantRow, ...] = ()
     targets: tuple[TargetSummary, ...] = ()
 
 

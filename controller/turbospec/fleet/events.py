@@ -25,9 +25,11 @@ _NORMAL_REASONS = frozenset(
         "ProfileGrowing",
         "ProfilingPending",
         "QueryPending",
+        "StartedPlain",
         "StepTimesInDoubt",
         "WorthPending",
         "WorthUnclear",
+        "WorthUnknown",
     }
 )
 """Conditions that are not True for reasons that need nobody."""

@@ -25,6 +25,7 @@ from turbospec.fleet.load_memory import LoadKey, LoadMemory
 from turbospec.fleet.preserve import PreserveMemory
 from turbospec.fleet.scale_events import ScaleEvent
 from turbospec.fleet.snapshot import EngineReport
+from turbospec.fleet.startup_variant import VariantMemory
 from turbospec.fleet.worth import Value
 
 
@@ -129,6 +130,7 @@ class FleetMemory:
     made of; ``scale_events`` what was last seen to happen to the replicas of each (namespace, scale target).
     ``served``: when what engines have measured was last looked at, by namespace and profile key. ``jobs`` is when
     profiling Jobs were seen to end. ``preserved``: the K with which an autoscaler asks for no more replicas.
+    ``variants``: how new pods start, by policy uid and scale target.
     ``values``: what speculation is worth, also to targets that have had no pods for less than an hour.
     """
 
@@ -144,6 +146,7 @@ class FleetMemory:
     scale_events: Mapping[tuple[str, str], ScaleEvent] = field(default_factory=dict)
     profile_statuses: ProfileStatuses = field(default_factory=dict)
     preserved: Mapping[LoadKey, PreserveMemory] = field(default_factory=dict)
+    variants: Mapping[tuple[str, str], VariantMemory] = field(default_factory=dict)
     values: Mapping[LoadKey, Value] = field(default_factory=dict)
 
 

@@ -11,12 +11,15 @@ from turbospec.fleet.events import events
 from turbospec.fleet.load import LoadSituation, observe_load
 from turbospec.fleet.load_memory import LoadKey, LoadMemory
 from turbospec.fleet.memory import EngineMemory, FleetMemory, PolicyMemory, PoolMemory
+from turbospec.fleet.plain_profiles import with_plain_engines
 from turbospec.fleet.pooling import Pools
 from turbospec.fleet.preserve_round import preserved
 from turbospec.fleet.snapshot import Mode, PodView, PolicyView
 from turbospec.fleet.standing import EngineStanding, obstacle
+from turbospec.fleet.startup_variant import VariantMemory
 from turbospec.fleet.survey import Survey
 from turbospec.fleet.value import observe_value
+from turbospec.fleet.variants import VariantSituation, decide_variants
 from turbospec.fleet.worth import Value
 from turbospec.fleet.worthwhile import TargetValue
 
@@ -33,6 +36,7 @@ class PolicyRound:
     values: Mapping[LoadKey, Value]
     written: PolicyMemory
     failed_starts: breaker.Failures
+    variants: Mapping[tuple[str, str], VariantMemory]
 
 
 def decide_policy(policy: PolicyView, fleet: Survey, memory: FleetMemory) -> PolicyRound:
@@ -46,20 +50,27 @@ def decide_policy(policy: PolicyView, fleet: Survey, memory: FleetMemory) -> Pol
     coming = queried.usable(queried.of_policy(fleet.snapshot.queried, policy), now)
     growth = forecast.factors(policy, fleet.snapshot.history, _places(policy, fleet), now)
     load = LoadSituation(policy, governed, fleet.target_of, fleet.profiles, pools, now, bounds, coming, growth)
-    loads = observe_load(load, memory.loads)
-    values = observe_value(load, loads, memory.values)
+    profiles = with_plain_engines(fleet.snapshot.profiles, governed, fleet.profiles)
+    loads = observe_load(replace(load, profiles=profiles), memory.loads)
+    # What was known of a target that several policies share may be another one's.
+    known = {key: value for key, value in memory.values.items() if key[:2] not in fleet.shared_targets}
+    values = observe_value(load, loads, known)
+    worths = {key: value.worth for key, value in values.items()}
+    started = VariantSituation(policy, governed, fleet.target_of, fleet.targets, worths, now)
+    variants = decide_variants(started, memory.variants)
     findings = _findings(policy, fleet, [fleet.agreement.mark(each.standing) for each in engines.values()])
-    findings = replace(findings, stopped=stopped, values=_valued(values, loads))
+    findings = replace(findings, stopped=stopped, variants=variants.rows, values=_valued(values, loads))
     reports, written = _report(findings, memory.policies.get(policy.uid), now)
     return PolicyRound(
         pushes=tuple(push for each in engines.values() for push in each.pushes),
-        reports=reports,
+        reports=(*reports, *variants.events),
         engines={uid: each.memory for uid, each in engines.items() if each.memory is not None},
         pools=pooling.remember(policy, pools, memory.pools, now),
         loads=loads,
         values=values,
         written=written,
         failed_starts=failed_starts,
+        variants=variants.memory,
     )
 
 

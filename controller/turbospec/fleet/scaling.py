@@ -75,7 +75,7 @@ def scale_targets(
     owners: dict[tuple[str, str], list[AutoscalerView]] = {}
     for pod in sorted(pods, key=lambda pod: (pod.namespace, pod.name, pod.uid)):
         labels = dict(pod.labels)
-        name = pod.owner or pod.controller or f"pod/{pod.name}"
+        name = owner_name(pod)
         deciding = [
             entry
             for entry, matches in matchers
@@ -94,6 +94,18 @@ def scale_targets(
         )
         for place, found in grouped.items()
     }
+
+
+def belongs(pod: PodView, target: str, selector: str | None) -> bool:
+    """Whether the pod is one of this scale target's, by its selector, where that is known and can be read, or else by
+    its owner."""
+    matches = _matcher(selector)
+    return matches(dict(pod.labels)) if matches is not None else target == owner_name(pod)
+
+
+def owner_name(pod: PodView) -> str:
+    """What a pod that no autoscaler selects is a replica of."""
+    return pod.owner or pod.controller or f"pod/{pod.name}"
 
 
 def targets_by_pod(targets: Mapping[tuple[str, str], ScaleTarget]) -> Mapping[str, str]:

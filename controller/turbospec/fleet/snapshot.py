@@ -11,7 +11,7 @@ from turbospec.control.served_cells import ServedCell
 from turbospec.fleet.advised import AdviceView
 from turbospec.fleet.autoscalers import AutoscalerView, ForeignAutoscaler
 from turbospec.fleet.demand import RequestCounts
-from turbospec.fleet.effects import ConditionValue, DecisionReport, StoppedTemplate, TableRange
+from turbospec.fleet.effects import ConditionValue, DecisionReport, StoppedTemplate, TableRange, VariantRow
 
 
 class Mode(StrEnum):
@@ -44,13 +44,21 @@ class EngineLoopMode(StrEnum):
     TABLE = "Table"
 
 
+class StartupVariant(StrEnum):
+    """SpeculationPolicy.spec.autoscaling.startupVariant."""
+
+    SPECULATIVE = "Speculative"
+    PLAIN = "Plain"
+    AUTO = "Auto"
+
+
 @dataclass(frozen=True, slots=True)
 class PolicyView:
     """One SpeculationPolicy. ``invalid`` is set when its spec could not be read: it then governs nothing.
 
     ``reported`` holds (type, reason) of the conditions in the resource's status now: an operator that restarts compares
     with them and repeats no event. ``stopped`` is what its crash-loop breaker has stopped by its status now,
-    ``inject_anyway`` what a person wants injected all the same.
+    ``inject_anyway`` what a person wants injected all the same; ``variants`` how new pods start by that status.
     """
 
     namespace: str
@@ -74,6 +82,8 @@ class PolicyView:
     preserve: bool = False
     demand_query: str | None = None
     horizon_seconds: float | None = None
+    startup_variant: StartupVariant = StartupVariant.SPECULATIVE
+    variants: tuple[VariantRow, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +163,8 @@ class PodView:
     that its engine has measured while serving, where a policy wants them (asked for once a minute).
     ``changed_seconds`` is since when it is terminating, or not Ready; None where it is neither. ``template`` is the
     digest that the webhook gave it; ``failed_start`` says how its engine ended before the pod was ever Ready.
+    ``variant`` is the variant that the webhook started it as (``Speculative``, ``Plain``), or ``Refused``; None where
+    the policy had it start with the drafter. ``speculation`` is what it said of the drafter.
     ``no_node`` is why the scheduler finds no node for it, in its words; empty where it has one, or was not tried.
     """
 
@@ -176,6 +188,8 @@ class PodView:
     cells: tuple[ServedCell, ...] = ()
     created_seconds: float = 0.0
     ready_since_seconds: float | None = None
+    variant: str | None = None
+    speculation: str | None = None
     no_node: str = ""
 
 

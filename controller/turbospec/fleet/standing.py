@@ -6,7 +6,8 @@ from turbospec.fleet import objective, pushing
 from turbospec.fleet.documents import Document, DocumentKind, read_id
 from turbospec.fleet.memory import EngineMemory
 from turbospec.fleet.profile_standing import ProfileReason, ProfileStanding
-from turbospec.fleet.snapshot import EngineReport, Mode, PodView, PolicyView
+from turbospec.fleet.snapshot import EngineReport, Mode, PodView, PolicyView, StartupVariant
+from turbospec.fleet.variants import is_as_wanted
 
 INJECT_LABEL = "turbospec.io/inject"
 
@@ -53,6 +54,8 @@ def obstacle(
     report = pod.report
     if report is None:
         return _silent(policy, pod, remembered, profile, now_seconds)
+    if is_as_wanted(policy, pod):
+        return EngineStanding(pod, False, "StartedPlain", _started_plain(policy, pod))
     if report.unsupported_code is not None:
         message = f"{report.unsupported_code}: {report.unsupported_message or 'the engine gives no reason'}"
         return EngineStanding(pod, False, "EngineUnsupported", message)
@@ -127,6 +130,13 @@ def _silent(
         f"it is. See kubectl logs {pod.name} -n {pod.namespace}, and whether the operator may reach its control port."
     )
     return EngineStanding(pod, False, "EngineUnreachable", message)
+
+
+def _started_plain(policy: PolicyView, pod: PodView) -> str:
+    if policy.startup_variant is not StartupVariant.SPECULATIVE:
+        return "it was started without the drafter, as the policy wants: there is no K to choose while it lives."
+    again = f"kubectl rollout restart {pod.owner} -n {pod.namespace}" if pod.owner else f"delete pod {pod.name}"
+    return f"it was started without the drafter, as the policy wanted then. To have it speculate: {again}"
 
 
 def _not_injected(pod: PodView) -> str:

@@ -40,6 +40,7 @@ def policy_status(findings: PolicyFindings) -> SetPolicyStatus:
         engines=tuple(_row(standing) for standing in sorted(shown, key=lambda standing: standing.pod.name)),
         stopped=findings.stopped,
         advice=None if findings.advice is None else findings.advice.summary,
+        variants=findings.variants,
         targets=tuple(summary(each) for each in findings.values[:MAX_TARGETS]),
     )
 
@@ -60,6 +61,7 @@ def _settled(status: SetPolicyStatus) -> SetPolicyStatus:
         status,
         conditions=tuple(ConditionValue(entry.type, entry.status, entry.reason, "") for entry in status.conditions),
         draft_tokens=None,
+        variants=tuple(replace(row, message="") for row in status.variants),
         targets=tuple(replace(row, saved_percent=None) for row in status.targets),
         engines=tuple(
             replace(

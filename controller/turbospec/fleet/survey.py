@@ -1,7 +1,9 @@
 """What one round knows of the whole fleet, before it looks at each policy."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from turbospec.fleet import drift
 from turbospec.fleet.effects import CreateProfilingJob, HarvestProfile, WriteServedProfile
@@ -53,6 +55,15 @@ class Survey:
     def now_seconds(self) -> float:
         """The snapshot's time."""
         return self.snapshot.now_seconds
+
+    @cached_property
+    def shared_targets(self) -> frozenset[tuple[str, str]]:
+        """Scale targets with pods of several policies."""
+        governed = (
+            {(pod.namespace, self.target_of[pod.uid]) for pod in pods} for pods in self.governance.pods.values()
+        )
+        policies = Counter(place for places in governed for place in places)
+        return frozenset(place for place, number in policies.items() if number > 1)
 
     def governed(self, policy: PolicyView) -> tuple[PodView, ...]:
         """The pods of this policy."""

@@ -15,8 +15,8 @@ SAVES, LOSES, UNCLEAR = "SavesReplicas", "PlainIsBetter", "WorthUnclear"
 _REASONS = {Variant.PLAIN: LOSES, Variant.EITHER: UNCLEAR, Variant.SPECULATIVE: SAVES}
 _STATUS = {SAVES: "True", LOSES: "False"}
 REMEDIES = {
-    LOSES: "Start these pods without speculation (take --speculative-config out of their template), or allow K that "
-    "pays in spec.speculation.draftTokens.",
+    LOSES: "Start these pods without speculation (spec.autoscaling.startupVariant Auto or Plain, or take "
+    "--speculative-config out of their template), or allow K that pays in spec.speculation.draftTokens.",
     UnknownWorth.REFUSED: "Correct it, or delete the profile to have it measured anew.",
     UnknownWorth.ERROR_UNKNOWN: "Delete the profile to have it measured anew, where nothing else runs.",
     UnknownWorth.NOT_MEASURED: "A profiling Job measures it where time is left for it: delete the profile to have it "

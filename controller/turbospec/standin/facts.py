@@ -53,16 +53,17 @@ def _draft_cost(spec: EngineFile) -> DraftCost:
 def _identity(spec: EngineFile, options: StandInOptions) -> ProfileIdentity:
     # Noise and drift are how an engine deviates from itself: they do not make it another one.
     timing = spec.model_dump_json(include={"step_time", "prefill_tokens_per_second", "graph", "draft_always"})
+    plain = spec.allowed == (0,)  # vLLM names neither drafter nor method where it was started without one
     return ProfileIdentity(
         hardware=options.hardware,
         target=options.model,
-        drafter=f"{options.model}-drafter",
-        method=options.method,
+        drafter="none" if plain else f"{options.model}-drafter",
+        method="none" if plain else options.method,
         engine_arguments={
             "model_runner": options.runner,
             "async_scheduling": str(options.drafts_after_completion).lower(),
             "max_num_batched_tokens": str(spec.max_num_batched_tokens),
-            "max_draft_tokens": str(spec.max_draft_tokens),
+            "max_draft_tokens": "0" if plain else str(spec.max_draft_tokens),
             "step_time": hashlib.sha256(timing.encode()).hexdigest()[:16],
         },
         engine_version=ENGINE_VERSION,

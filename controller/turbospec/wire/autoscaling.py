@@ -1,7 +1,7 @@
 """``spec.autoscaling`` of a SpeculationPolicy: how TurboSpec gets on with the autoscaler. It never writes replicas."""
 
 import re
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -85,5 +85,39 @@ class AutoscalingSpec(WireModel):
             "example 5m: the time from asking for a pod until it serves. They then say what became of the load at this "
             "time of day on the days before, where Prometheus holds a day of it (condition HistoryKnown). Default: the "
             "slope of the last minutes, as far ahead as pods have taken to start.",
+        ),
+    ] = None
+    startup_variant: Annotated[
+        Literal["Speculative", "Plain", "Auto"],
+        Field(
+            description="How new pods start. Speculative: with --speculative-config, where the policy names a method. "
+            "Plain: without it, faster than K = 0 and with more KV cache, but with no K to choose until the pod ends. "
+            "Auto: whichever has saved replicas for half of a pod's mean life. Neither Plain nor Auto acts where the "
+            "pod's own template decides, nor with --kv-transfer-config: condition StartupVariantDecided then says so.",
+        ),
+    ] = "Speculative"
+
+
+class StartupVariantStatus(WireModel):
+    """How new pods of one scale target start. The webhook goes by it, also while the operator is down."""
+
+    scale_target: Annotated[
+        str, Field(max_length=320, description="What scales the pods, for example deployment/chat.")
+    ]
+    selector: Annotated[
+        str | None,
+        Field(max_length=1024, description="Its label selector, where an autoscaler names one. Default: by owner."),
+    ] = None
+    variant: Annotated[Literal["Speculative", "Plain"], Field(description="How a new pod starts now.")]
+    since: Annotated[str | None, Field(description="Since when.", json_schema_extra={"format": "date-time"})] = None
+    reason: Annotated[str, Field(max_length=64, description="Why, in one word.")]
+    message: Annotated[str, Field(max_length=512, description="Why, in one sentence.")] = ""
+    speculative_pods: Annotated[int, Field(description="Pods that were started with the drafter.")] = 0
+    plain_pods: Annotated[int, Field(description="Pods that were started without it.")] = 0
+    scout_since: Annotated[
+        str | None,
+        Field(
+            description="Set where the next pod starts with the drafter all the same, to learn acceptance anew.",
+            json_schema_extra={"format": "date-time"},
         ),
     ] = None

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
-from turbospec.wire.autoscaling import AutoscalingSpec
+from turbospec.wire.autoscaling import AutoscalingSpec, StartupVariantStatus
 from turbospec.wire.base import LenientModel, WireModel
 from turbospec.wire.cel import rules
 from turbospec.wire.conditions import Condition
@@ -324,5 +324,13 @@ class SpeculationPolicyStatus(LenientModel):
             default_factory=list,
             max_length=16,
             description="Pods that are injected no more, since injected ones failed before they were Ready.",
+        ),
+    ]
+    startup_variants: Annotated[
+        list[StartupVariantStatus],
+        Field(
+            default_factory=list,
+            max_length=16,
+            description="How new pods start, by scale target, where spec.autoscaling.startupVariant is Plain or Auto.",
         ),
     ]
