@@ -33,14 +33,14 @@ def draw(rows: Sequence[dict[str, Any]], scenarios: Sequence[str], path: Path) -
 
 
 def _curves(rows: Sequence[dict[str, Any]], scenario: str) -> dict[tuple[str, str], list[tuple[float, float]]]:
-    """A point for each target: the means of the days that tuning ran to their end."""
-    days: dict[tuple[str, str, str, float], list[tuple[float, float]]] = defaultdict(list)
+    """A point for each target: the means of the days that tuning ran to their end. Every K has a curve of its own."""
+    days: dict[tuple[str, str, float], list[tuple[float, float]]] = defaultdict(list)
     for row in rows:
         if row["scenario"] == scenario and row["tuning"] and not row.get("stopped"):
             point = (row["replicaSeconds"] / 3600.0, max(LEAST, 100.0 * row["misses"]["share"]))
-            days[row["case"], row["metric"], row["arm"], row["target"]].append(point)
+            days[row["arm"], row["metric"], row["target"]].append(point)
     curves: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
-    for (case, metric, _, _), points in days.items():
+    for (arm, metric, _), points in days.items():
         hours, misses = zip(*points, strict=True)
-        curves[case, metric].append((fmean(hours), fmean(misses)))
+        curves[arm, metric].append((fmean(hours), fmean(misses)))
     return {key: sorted(points) for key, points in curves.items()}
