@@ -23,7 +23,7 @@ from turbospec.wire.autoscaling import StartupVariantStatus
 from turbospec.wire.conditions import Condition
 from turbospec.wire.identity import ProfileIdentity
 from turbospec.wire.latency import from_model
-from turbospec.wire.speculation_policy import (
+from turbospec.wire.speculation_policy_status import (
     DecisionStatus,
     EngineStatus,
     InjectionStop,

@@ -11,8 +11,9 @@ from prometheus_api_client import PrometheusApiClientException, PrometheusConnec
 from urllib3 import exceptions
 from urllib3.util.retry import Retry
 
+from turbospec.fleet.prometheus_answers import QueriedDemand
 from turbospec.fleet.queried import DemandReason, parsed
-from turbospec.fleet.snapshot import PolicyView, QueriedDemand
+from turbospec.fleet.snapshot import PolicyView
 
 log = logging.getLogger(__name__)
 

@@ -14,8 +14,8 @@ from prometheus_api_client import PrometheusApiClientException, PrometheusConnec
 from urllib3.util.retry import Retry
 
 from turbospec.fleet.forecast import ANSWERED, DAY_SECONDS, DAYS
+from turbospec.fleet.prometheus_answers import DemandHistory, Samples
 from turbospec.fleet.queried import DemandReason
-from turbospec.fleet.snapshot import DemandHistory, Samples
 from turbospec_operator.prometheus_demand import took_too_long
 
 log = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ from turbospec.fleet.decide import FleetMemory, decide
 from turbospec.fleet.demand import RATE_AGE_SECONDS
 from turbospec.fleet.effects import ConditionValue
 from turbospec.fleet.forecast import AROUND_SECONDS, DAY_SECONDS, DAYS, KEPT_SECONDS, MOST_FACTOR, factor, factors
-from turbospec.fleet.snapshot import DemandHistory, Samples
+from turbospec.fleet.prometheus_answers import DemandHistory, Samples
 
 STEP = 300.0
 PLACE = ("team", "deployment/chat")

@@ -10,8 +10,8 @@ from tests.fleet.test_load import ROUND, engine, load, near, observed, restarted
 from turbospec.fleet import queried
 from turbospec.fleet.decide import FleetMemory, decide
 from turbospec.fleet.demand import Demand
+from turbospec.fleet.prometheus_answers import QueriedDemand
 from turbospec.fleet.queried import OLDEST_SECONDS, DemandReason, parsed
-from turbospec.fleet.snapshot import QueriedDemand
 
 QUERY = "sum(rate(gateway_requests_total[1m]))"
 ASKING = policy(demand_query=QUERY)

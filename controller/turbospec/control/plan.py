@@ -1,6 +1,5 @@
 """One table of draft lengths, and the predictions behind it."""
 
-import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -9,25 +8,13 @@ import numpy as np
 from turbospec.control.acceptance import PositionEstimate
 from turbospec.control.bias import LatencyBias
 from turbospec.control.draft_length import Bounding, Decision, DraftTable, Reason, choose, restrict
-from turbospec.control.goodput import Prediction, drafted_per_request, expected_tokens, shifted
+from turbospec.control.goodput import Prediction, drafted_per_request, expected_tokens
 from turbospec.control.latency import LatencyGrid, LatencyModel
 from turbospec.control.latency_fit import Floats
 from turbospec.control.loop_settings import LoopLimits, LoopSettings
+from turbospec.control.margins import MOST_MARGIN, margins_of
 from turbospec.control.objective import excess, slow_estimates
 
-LEAST_MARGIN = 0.005
-"""Another K must promise this much more, however certain: below, step noise of an hour decides, not the engine."""
-MOST_MARGIN = 0.03
-"""However uncertain, more than this is not left lying: staying can cost no more. A K that was left must promise as much
-to be taken back, for what spoke against it was noise or it was not: two equal ones would change places for ever."""
-SETTLED_SAMPLES = 1000.0
-"""Known drafts from which on this holds for a shorter K. Fewer soon become more: what speaks for it is in the drafts of
-the present one. And right after a change of text is known what looked most like one: a second later a batch of a few
-requests often looks as before."""
-MARGIN_SIGMAS = 2.0
-"""Standard errors of the difference between two K by which the better one must lead."""
-TIMING_SIGMAS = 1.0
-"""The same for their step times: who waits for two has to look at the other K many times."""
 LEAST_SHARE = 0.25
 """A step is never taken to need less than this share of its decode time, where prefill is priced dearer than it is."""
 MOVED = 0.003
@@ -180,7 +167,7 @@ class Planner:
         else:
             held = previous if previous.reason is best and previous.allowed == allowed else None
             middle = max(1, (in_use[0] + in_use[1]) // 2)
-            margins = _margins(estimates, allowed, known, self.bias.spreads(components[:, :, middle - 1]))
+            margins = margins_of(estimates, allowed, known, self.bias.spreads(components[:, :, middle - 1]))
             missing = self._excess(estimates, seconds, situation)
             delivered = np.array(known)[:, None]
             expected = delivered / seconds
@@ -281,21 +268,6 @@ class Planner:
         ):
             kept = self._kept = (widths, context, self._grid.components(self._settings.allowed, widths, context))
         return kept
-
-
-def _margins(
-    estimates: tuple[PositionEstimate, ...], allowed: tuple[int, ...], tokens: Sequence[float], timing: Floats
-) -> Floats:
-    """By how much one K (row) must lead another (column): twice the standard error of their difference, bounded.
-
-    ``timing`` is what is not known of their step times against each other.
-    """
-    higher = shifted(estimates, 1.0)
-    moved = np.log(np.array([expected_tokens(higher, k) or 1.0 for k in allowed]) / np.array(tokens))
-    needed = np.hypot(MARGIN_SIGMAS * (moved[:, None] - moved[None, :]), TIMING_SIGMAS * timing)
-    most = np.full(needed.shape, MOST_MARGIN)
-    most[np.triu_indices(len(allowed), 1)] *= math.sqrt(max(1.0, SETTLED_SAMPLES / max(estimates[0].samples, 1.0)))
-    return np.asarray(np.clip(needed, LEAST_MARGIN, most), dtype=np.float64)
 
 
 def _same(before: DraftTable, now: DraftTable, in_use: tuple[int, int]) -> bool:

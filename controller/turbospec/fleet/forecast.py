@@ -11,7 +11,8 @@ from statistics import fmean, median
 
 from turbospec.fleet.demand import RATE_AGE_SECONDS
 from turbospec.fleet.effects import ConditionValue
-from turbospec.fleet.snapshot import DemandHistory, PolicyView, Samples
+from turbospec.fleet.prometheus_answers import DemandHistory, Samples
+from turbospec.fleet.snapshot import PolicyView
 
 CONDITION = "HistoryKnown"
 DAY_SECONDS = 86_400.0

@@ -8,7 +8,8 @@ from enum import StrEnum
 from turbospec.fleet.demand import Demand, DemandMemory
 from turbospec.fleet.effects import ConditionValue
 from turbospec.fleet.load_memory import LoadKey, LoadMemory
-from turbospec.fleet.snapshot import PolicyView, QueriedDemand
+from turbospec.fleet.prometheus_answers import QueriedDemand
+from turbospec.fleet.snapshot import PolicyView
 
 CONDITION = "DemandKnown"
 

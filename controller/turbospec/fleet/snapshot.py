@@ -1,6 +1,5 @@
 """What the operator has observed, as the pure decider sees it. All frozen; times are seconds since the epoch."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -12,6 +11,7 @@ from turbospec.fleet.advised import AdviceView
 from turbospec.fleet.autoscalers import AutoscalerView, ForeignAutoscaler
 from turbospec.fleet.demand import RequestCounts
 from turbospec.fleet.effects import ConditionValue, DecisionReport, StoppedTemplate, TableRange, VariantRow
+from turbospec.fleet.prometheus_answers import DemandHistory, QueriedDemand
 
 
 class Mode(StrEnum):
@@ -279,34 +279,6 @@ class JobObstacle:
     key: str
     message: str
     forbidden: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class QueriedDemand:
-    """What Prometheus answered at ``seconds`` to a policy's query; ``requests_per_second`` is None where it is of no
-    use, and ``reason`` then says why, in one word."""
-
-    namespace: str
-    policy: str
-    query: str
-    requests_per_second: float | None
-    reason: str
-    message: str
-    seconds: float
-
-
-Samples = tuple[tuple[float, ...], tuple[float, ...]]
-"""Times, rising, and values."""
-
-
-@dataclass(frozen=True, slots=True)
-class DemandHistory:
-    """Demand of the last days by (namespace, scale target), as read at ``seconds``; ``reason`` says whether it was."""
-
-    series: Mapping[tuple[str, str], Samples]
-    reason: str
-    message: str
-    seconds: float
 
 
 @dataclass(frozen=True, slots=True)

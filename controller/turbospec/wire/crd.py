@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from turbospec.wire.base import WireModel
-from turbospec.wire.speculation_policy import SpeculationPolicySpec, SpeculationPolicyStatus
+from turbospec.wire.speculation_policy import SpeculationPolicySpec
+from turbospec.wire.speculation_policy_status import SpeculationPolicyStatus
 from turbospec.wire.speculation_profile import SpeculationProfileSpec, SpeculationProfileStatus
 
 GROUP = "turbospec.io"
