@@ -8,7 +8,7 @@ from typing import Any
 
 from kubernetes.utils.quantity import parse_quantity
 
-from turbospec.fleet.autoscalers import AutoscalerCondition, AutoscalerView, ScaleMetric, ScaleRule
+from turbospec.fleet.autoscalers import TOLERANCE, AutoscalerCondition, AutoscalerView, ScaleMetric, ScaleRule
 from turbospec_operator.job_views import MAX_TEXT
 from turbospec_operator.views import seconds
 
@@ -122,9 +122,10 @@ def _queries(scaled_object: Raw | None) -> dict[int, str]:
 
 
 def _rule(raw: Raw, default_seconds: int) -> ScaleRule:
-    window = raw.get("stabilizationWindowSeconds")
+    window, tolerance = raw.get("stabilizationWindowSeconds"), number(raw.get("tolerance"))
     return ScaleRule(
         default_seconds if window is None else int(window),
         str(raw.get("selectPolicy") or "Max"),
         tuple((str(p["type"]), int(p["value"]), int(p["periodSeconds"])) for p in raw.get("policies") or []),
+        TOLERANCE if tolerance is None else tolerance,
     )

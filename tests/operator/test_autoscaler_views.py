@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from turbospec.fleet.autoscalers import ScaleMetric, ScaleRule
+from turbospec.fleet.autoscalers import TOLERANCE, ScaleMetric, ScaleRule
 from turbospec_operator.autoscaler_views import autoscaler_view, number
 
 
@@ -113,7 +113,10 @@ def test_metrics_of_all_sources_and_forms(written: tuple[Any, Any], expected: Sc
 def test_behaviour_is_read_as_it_is_written() -> None:
     policies = [{"type": "Pods", "value": 2, "periodSeconds": 60}]
     behavior = {"scaleDown": {"stabilizationWindowSeconds": 0, "selectPolicy": "Min", "policies": policies}}
-    assert autoscaler_view(raw(spec={"behavior": behavior}), None, None).down == ScaleRule(0, "Min", (("Pods", 2, 60),))
+    view = autoscaler_view(raw(spec={"behavior": behavior | {"scaleUp": {"tolerance": "50m"}}}), None, None)
+    assert view.down == ScaleRule(0, "Min", (("Pods", 2, 60),))
+    assert view.down.tolerance == TOLERANCE
+    assert view.up == ScaleRule(0, tolerance=0.05)
 
 
 def test_kedas_queries_come_from_its_triggers_by_number() -> None:
