@@ -1,7 +1,7 @@
 """Pods that are on their way in find everything there, and say nothing of the fleet before they serve it."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -9,6 +9,7 @@ from tests.fleet.builders import LADDER, MODEL, NOW, pod, policy, profile, pushe
 from tests.fleet.scaling_builders import hpa
 from turbospec.control.acceptance import Prior
 from turbospec.control.engine_loop import EngineLoop, LoopLimits, LoopSettings
+from turbospec.control.objective import Objective
 from turbospec.control.step import StepComposition
 from turbospec.fleet.decide import FleetMemory, decide
 from turbospec.fleet.effects import PushControl
@@ -77,13 +78,29 @@ def test_what_waits_for_a_pod_is_for_the_batch_after_the_event(
     assert best == k
 
 
+@pytest.mark.parametrize(("batch", "free", "k"), [(16, 7, 3), (64, 3, 1), (128, 3, 0), (256, 1, 1)])
+@pytest.mark.parametrize("loop", EngineLoopMode)
+def test_until_others_come_the_k_that_holds_the_objective_is_run_else_the_most_delivering(
+    loop: EngineLoopMode, batch: int, free: int, k: int
+) -> None:
+    """Steps of at most 16 ms hold it, which at 256 not even K = 0 has. No other document is waited for."""
+    objective = Objective(time_to_first_token_seconds=1.9 * 0.016)
+    bound, unbound = (
+        told(pod("new"), grown("a", 0.9), grown("b", 0.9), loop=loop, objective=each)
+        for each in (objective, Objective())
+    )
+    assert (first_step(unbound, batch), first_step(bound, batch)) == (free, k)
+    assert (1.9 * step_seconds(batch, k) > 1.9 * 0.016) is (batch == 256)
+
+
 def first_step(document: PushControl, batch: int) -> int:
     """K of an engine that has this document and has done nothing yet."""
     engine = EngineLoop(LoopLimits(256, 7, LADDER), (0, 7))
     rows = document.table
     table = None if rows is None else tuple(draft_tokens_at(rows, max(1, each)) or 0 for each in range(257))
     priors = tuple(Prior(entry.acceptance, entry.samples) for entry in document.prior)
-    engine.configure(LoopSettings("local" if table is None else "table", LADDER, table, document.latency, priors))
+    mode: Literal["local", "table"] = "local" if table is None else "table"
+    engine.configure(LoopSettings(mode, LADDER, table, document.latency, priors, document.objective))
     return engine.draft_tokens(StepComposition(decodes=batch, prefill_tokens=0, kv_tokens=256 * batch, waiting=0))
 
 
