@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.control.lines import Part
-from benchmarks.fleet.cases import LEFT_ALONE, PRESERVED
+from benchmarks.fleet.cases import left_alone
 from benchmarks.fleet.intervals import interval
 from turbospec.fleet.worth import Variant
 from turbospec.simulation.fleet.files import MetricName
@@ -18,7 +18,9 @@ WANTED = MetricName.WANTED_PODS.value
 OURS = ("turbospec", WANTED)
 BEST_K = ("best-k", WANTED)
 """The oracle's engines under the autoscaler. What an oracle fleet saves beyond it, it saves by knowing arrivals."""
-NO_RIVALS = {"turbospec", "oracle", BEST_K[0], LEFT_ALONE, PRESERVED}
+LEFT_ALONE, PRESERVED, AUTO, AUTO_PRESERVED = map(left_alone, ("turbospec", "preserve", "auto", "auto-preserve"))
+NO_RIVALS = {"turbospec", "oracle", BEST_K[0], LEFT_ALONE, PRESERVED, AUTO, AUTO_PRESERVED}
+WITH_AUTO = "with startupVariant: Auto"
 Cells = Mapping[tuple[str, str], list[Row]]
 
 
@@ -121,32 +123,36 @@ def _held(scenario: str, ours: Sequence[Row], plain: Sequence[Row]) -> Part:
 
 
 def _left_alone(scenario: str, found: Cells) -> list[Part]:
-    return [*_on_running(scenario, found), *_preserved(scenario, found)]
+    """As it is, and where pods may be started without the drafter."""
+    return [
+        *_on_running(scenario, found, LEFT_ALONE, "that is left alone"),
+        *_on_running(scenario, found, AUTO, f"that is left alone, {WITH_AUTO}"),
+        *_preserved(scenario, found, PRESERVED, "with preserve"),
+        *_preserved(scenario, found, AUTO_PRESERVED, f"with preserve, {WITH_AUTO}"),
+    ]
 
 
-def _preserved(scenario: str, found: Cells) -> list[Part]:
+def _preserved(scenario: str, found: Cells, who: str, words: str) -> list[Part]:
     """An HPA on a metric that speculation distorts, left alone, with ``autoscaling.preserve``."""
     parts = []
-    for metric in sorted({metric for arm, metric in found if arm == PRESERVED}):
-        pairs = zip(hours(found[PRESERVED, metric]), hours(found["plain", metric]), strict=False)
+    for metric in sorted({metric for arm, metric in found if arm == who}):
+        pairs = zip(hours(found[who, metric]), hours(found["plain", metric]), strict=False)
         above, more = interval([now / was - 1.0 for now, was in pairs])
-        asked = f"{scenario}: an HPA on {metric} that is left alone, with preserve: replica-hours <= before + 1%"
-        missed = (
-            f"misses {100 * misses(found[PRESERVED, metric]):.2f}%, {100 * misses(found['plain', metric]):.2f}% before"
-        )
+        asked = f"{scenario}: an HPA on {metric} that is left alone, {words}: replica-hours <= before + 1%"
+        missed = f"misses {100 * misses(found[who, metric]):.2f}%, {100 * misses(found['plain', metric]):.2f}% before"
         parts.append(Part(6, asked, f"{100 * above:+.1f}% ± {100 * more:.1f}; {missed}", above <= 0.01))
     return parts
 
 
-def _on_running(scenario: str, found: Cells) -> list[Part]:
-    before, after = found.get(("plain", RUNNING)), found.get((LEFT_ALONE, RUNNING))
+def _on_running(scenario: str, found: Cells, who: str, words: str) -> list[Part]:
+    before, after = found.get(("plain", RUNNING)), found.get((who, RUNNING))
     if before is None or after is None:
         return []
     took, takes = float(np.mean(hours(before))), float(np.mean(hours(after)))
     return [
         Part(
             6,
-            f"{scenario}: an HPA on running requests that is left alone: no more misses, no more replica-hours",
+            f"{scenario}: an HPA on running requests {words}: no more misses, no more replica-hours",
             f"{100 * misses(after):.2f}%, {takes:.2f} (plain {100 * misses(before):.2f}%, {took:.2f})",
             misses(after) <= misses(before) and takes <= took,
         )

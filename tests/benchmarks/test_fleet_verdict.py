@@ -4,8 +4,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.fleet.cases import LEFT_ALONE, PRESERVED
-from benchmarks.fleet.verdict import RUNNING, WANTED, parts
+from benchmarks.fleet.verdict import AUTO, AUTO_PRESERVED, LEFT_ALONE, PRESERVED, RUNNING, WANTED, parts
 from turbospec.simulation.fleet.files import MetricName
 
 SEEDS = range(5)
@@ -78,11 +77,18 @@ def test_where_an_oracle_runs_plain_that_must_be_said(said: str, saved: list[flo
     assert [part.met for part in found if part.line == 2] == [True]
 
 
+@pytest.mark.parametrize("who", [PRESERVED, AUTO_PRESERVED])
 @pytest.mark.parametrize(("takes", "missed"), [(10.9, set()), (11.05, set()), (11.3, {6})])
-def test_an_autoscaler_that_is_preserved_may_cost_one_percent(takes: float, missed: set[int]) -> None:
+def test_an_autoscaler_that_is_preserved_may_cost_one_percent(who: str, takes: float, missed: set[int]) -> None:
     latency = MetricName.INTER_TOKEN_LATENCY.value
-    hours = HOURS | {("plain", latency): 11.0, (PRESERVED, latency): takes}
+    hours = HOURS | {("plain", latency): 11.0, (who, latency): takes}
     assert {part.line for part in parts(rows(hours), "day") if not part.met} == missed
+
+
+@pytest.mark.parametrize("who", [LEFT_ALONE, AUTO])
+@pytest.mark.parametrize(("takes", "missed"), [(10.9, set()), (11.05, {6})])
+def test_an_autoscaler_that_is_left_alone_may_cost_nothing(who: str, takes: float, missed: set[int]) -> None:
+    assert {part.line for part in parts(rows(HOURS | {(who, RUNNING): takes}), "day") if not part.met} == missed
 
 
 def test_who_misses_more_is_no_rival() -> None:

@@ -15,6 +15,7 @@ from turbospec.fleet.startup_variant import (
     MOST_SECONDS,
     SCOUT_AFTER_SECONDS,
     SCOUT_AGAIN_SECONDS,
+    SCOUT_LOSS,
     SCOUTS_ONE_OF,
     SHARE_OF_LIFE,
     StartedPod,
@@ -148,6 +149,17 @@ def test_among_plain_pods_one_of_many_is_a_scout_after_an_hour() -> None:
     # It is gone, and was heard: an hour, and as many new pods, until the next one.
     target.goes(30.0, None, *members, drafting("scout"))
     assert target.goes(2 * SCOUT_AFTER_SECONDS, None, *members).scout_seconds is None
+
+
+def test_the_more_drafts_cost_the_longer_nobody_looks_whether_they_still_do() -> None:
+    members = [plain(str(i)) for i in range(SCOUTS_ONE_OF - 1)]
+    target = all_plain(SCOUTS_ONE_OF - 1)
+    target.goes(30.0, Worth(-0.4, -3.0 * SCOUT_LOSS), *members)
+    assert target.goes(4.0 * SCOUT_AFTER_SECONDS - 60.0, None, *members).scout_seconds is None
+    assert target.goes(90.0, None, *members).scout_seconds is not None
+    maybe = all_plain(SCOUTS_ONE_OF - 1)
+    maybe.goes(30.0, EITHER, *members)
+    assert maybe.goes(SCOUT_AFTER_SECONDS, None, *members).scout_seconds is not None
 
 
 def test_few_plain_pods_have_no_scout_and_speculative_ones_need_none() -> None:

@@ -69,12 +69,12 @@ def test_macro_steps_are_within_one_percent(load: dict[str, Any], engine: dict[s
         assert macro.first_token == pytest.approx(true.first_token, rel=0.01, abs=1e-3)
 
 
-def test_a_full_cache_is_within_three_percent() -> None:
+def test_a_full_cache_is_within_six_percent() -> None:
     """Who is preempted is decided once in a macro step: where the queue grows for ever because the KV cache is full."""
     part = {**PART, "requestsPerSecond": 30, "promptTokens": 2000, "outputTokens": 250}
     given = scenario(SMALL_CACHE, load=[part])
     day = day_of(given)
-    assert macrowise(given, day, 1).goodput == pytest.approx(stepwise(given, day, 1).goodput, rel=0.03)
+    assert macrowise(given, day, 1).goodput == pytest.approx(stepwise(given, day, 1).goodput, rel=0.06)
 
 
 def _keeps_up(served: Served) -> bool:

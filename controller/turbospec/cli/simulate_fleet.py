@@ -25,7 +25,7 @@ ARMS = ("plain", "off", "static:best", "loop", "turbospec", "oracle")
     default=ARMS,
     show_default=True,
     help="Repeat for several, or separate by commas: plain, off, static:K, static:best, loop, turbospec, preserve, "
-    "best-k, oracle.",
+    "auto, auto-preserve, best-k, oracle.",
 )
 @click.option(
     "--metric",

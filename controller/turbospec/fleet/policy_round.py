@@ -14,6 +14,7 @@ from turbospec.fleet.memory import EngineMemory, FleetMemory, PolicyMemory, Pool
 from turbospec.fleet.plain_profiles import with_plain_engines
 from turbospec.fleet.pooling import Pools
 from turbospec.fleet.preserve_round import preserved
+from turbospec.fleet.preserve_worth import under_preserve
 from turbospec.fleet.snapshot import Mode, PodView, PolicyView
 from turbospec.fleet.standing import EngineStanding, obstacle
 from turbospec.fleet.startup_variant import VariantMemory
@@ -46,7 +47,8 @@ def decide_policy(policy: PolicyView, fleet: Survey, memory: FleetMemory) -> Pol
     pools = pooling.pools_of(policy, [pod for pod in governed if pod.ready], memory.pools, now)
     engines = {pod.uid: _engine(policy, pod, fleet, pools, memory.engines.get(pod.uid)) for pod in governed}
     stopped, failed_starts = breaker.judge(policy, governed, memory.failed_starts.get(policy.uid, ()))
-    bounds = {key: entry.allowed for key, entry in fleet.preserved.items() if policy.preserve and entry.allowed}
+    kept = fleet.preserved if policy.preserve else {}
+    bounds = {key: entry.allowed for key, entry in kept.items() if entry.allowed}
     coming = queried.usable(queried.of_policy(fleet.snapshot.queried, policy), now)
     growth = forecast.factors(policy, fleet.snapshot.history, _places(policy, fleet), now)
     load = LoadSituation(policy, governed, fleet.target_of, fleet.profiles, pools, now, bounds, coming, growth)
@@ -55,7 +57,7 @@ def decide_policy(policy: PolicyView, fleet: Survey, memory: FleetMemory) -> Pol
     # What was known of a target that several policies share may be another one's.
     known = {key: value for key, value in memory.values.items() if key[:2] not in fleet.shared_targets}
     values = observe_value(load, loads, known)
-    worths = {key: value.worth for key, value in values.items()}
+    worths = {key: under_preserve(value.worth, kept.get(key)) for key, value in values.items()}
     started = VariantSituation(policy, governed, fleet.target_of, fleet.targets, worths, now)
     variants = decide_variants(started, memory.variants)
     findings = _findings(policy, fleet, [fleet.agreement.mark(each.standing) for each in engines.values()])

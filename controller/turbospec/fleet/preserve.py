@@ -36,7 +36,8 @@ class PreserveMemory:
 
     ``rate`` is the delivered tokens per second of a pod, ``shown`` what a metric of each kind would read of it at the
     K in force; both fade. ``allowed`` holds the K that may be used, None where no bound is known and ``why`` says what
-    for want of. ``taken_out`` is when a K was last not allowed.
+    for want of. ``taken_out`` is when a K was last not allowed, ``saved`` the share of a plain fleet's replicas
+    that this autoscaler does without, where that is known.
     """
 
     seconds: float
@@ -44,6 +45,7 @@ class PreserveMemory:
     shown: Mapping[Kind, float] = field(default_factory=dict)
     allowed: tuple[int, ...] | None = None
     taken_out: Mapping[int, float] = field(default_factory=dict)
+    saved: float | None = None
     why: str = ""
 
 

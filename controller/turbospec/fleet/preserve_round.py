@@ -8,9 +8,10 @@ from turbospec.fleet.load import fleet_estimates
 from turbospec.fleet.load_memory import LoadKey
 from turbospec.fleet.memory import FleetMemory
 from turbospec.fleet.preserve import PreserveMemory, bounded, moved, observe
+from turbospec.fleet.preserve_worth import replicas_saved
 from turbospec.fleet.profiles import FittingProfile, ProfileKey
 from turbospec.fleet.profiling import Candidate
-from turbospec.fleet.readings import engine_curves
+from turbospec.fleet.readings import EngineCurves, engine_curves
 from turbospec.fleet.scale_metrics import Preserved
 from turbospec.fleet.scaling import ScaleTarget, targets_by_pod
 from turbospec.fleet.snapshot import Mode
@@ -100,7 +101,27 @@ def _decide(group: _Group, key: LoadKey, memory: FleetMemory, now: float) -> Pre
         context_tokens=context,
         graph_sizes=reports[0].graph_sizes,
     )
-    return bounded(observe(known, curves, reports, now), curves, group.target.autoscalers[0], draft_tokens)
+    hpa, seen = group.target.autoscalers[0], observe(known, curves, reports, now)
+    return replace(bounded(seen, curves, hpa, draft_tokens), saved=_saved(group, seen, curves, draft_tokens))
+
+
+def _saved(group: _Group, seen: PreserveMemory, curves: EngineCurves, draft_tokens: Sequence[int]) -> float | None:
+    """By what the profile says of the engine without its drafter; None where it says nothing."""
+    plain = None if group.profile is None else group.profile.plain
+    reports = [member.report for member in group.members]
+    held = min(report.kv_cache_tokens for report in reports)
+    if plain is None or not held or not plain.kv_cache_tokens:
+        return None
+    without = engine_curves(
+        plain.latency,
+        (),
+        (0,),
+        max_num_seqs=max(report.max_num_seqs for report in reports),
+        context_tokens=curves.context_tokens,
+        graph_sizes=reports[0].graph_sizes,
+    )
+    share = held / plain.kv_cache_tokens
+    return replicas_saved(seen, curves, without, group.target.autoscalers[0], draft_tokens=draft_tokens, kv_share=share)
 
 
 def _remembered(memory: FleetMemory, policy_uid: str, key: str) -> tuple[PositionEstimate, ...]:

@@ -75,6 +75,19 @@ class EngineCurves:
             return batch * (self.context_tokens + draft_tokens)  # drafts hold their places beforehand
         return float(np.interp(batch, self.batches, self.seconds[self._row(draft_tokens)]))
 
+    def rate_at(self, kind: Kind, draft_tokens: int, reading: float) -> float:
+        """What a pod delivers at which such a metric reads this; 0 where it reads more of a pod with next to nothing to
+        do, and the most that it can where it never reads so much."""
+        row = self._row(draft_tokens)
+        held = self.context_tokens + draft_tokens
+        by_batch = {
+            Kind.RUNNING_REQUESTS: self.batches,
+            Kind.KV_CACHE: tuple(batch * held for batch in self.batches),
+            Kind.STEP_TIME: self.seconds[row],
+        }[kind]
+        # Step times of fitted models may fall by a hair where batches grow.
+        return float(np.interp(reading, np.maximum.accumulate(by_batch), self.rates[row], left=0.0))
+
     def _row(self, draft_tokens: int) -> int:
         return max(i for i, k in enumerate(self.draft_tokens) if k <= draft_tokens or i == 0)
 

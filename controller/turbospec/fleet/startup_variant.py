@@ -38,6 +38,11 @@ SCOUT_AFTER_SECONDS = 3600.0
 """Without any engine that drafts. Texts change over hours; the fleet's memory of acceptance fades over tens of minutes
 (``pooling``), and a scout costs a pod that is slower for as long as it lives."""
 
+SCOUT_LOSS = 0.1
+"""Longer, by so much again for each tenth of the replicas that drafts were last known to cost: the further text is from
+paying, the longer it may be expected to take to. A guess; 45 minutes of a slower pod among five made misses of 0.3 to
+2% of a day's requests 3 to 8% (``make bench-fleet``, slow ramp)."""
+
 SCOUTS_ONE_OF = 8
 """At most one of so many new pods is a scout: with a drafter that costs a fifth, that is 2.5% of them."""
 
@@ -61,7 +66,8 @@ class VariantMemory:
 
     ``recommended_seconds``: for how long the other variant has been recommended. ``mean_life_seconds`` of ``lives``
     pods that went. ``drafted_seconds`` is when an engine that drafts was there last, ``known_seconds`` when worth was
-    known last; ``plain_started`` counts the plain pods since the last one with a drafter.
+    known last, and ``known_loss`` the share of replicas that speculation cost then at the least, 0 where it may have
+    saved some; ``plain_started`` counts the plain pods since the last one with a drafter.
     """
 
     plain: bool
@@ -76,6 +82,7 @@ class VariantMemory:
     plain_started: int = 0
     scout_seconds: float | None = None
     known_seconds: float | None = None
+    known_loss: float = 0.0
     worth: Worth | None = None
 
 
@@ -96,7 +103,7 @@ def observe(
     elapsed = min(max(0.0, now_seconds - memory.seconds), LONGEST_ROUND_SECONDS)
     memory = _learnt(memory, pods, now_seconds)
     if worth is not None:
-        memory = replace(memory, known_seconds=now_seconds)
+        memory = replace(memory, known_seconds=now_seconds, known_loss=max(0.0, -worth.high))
         other = Variant.SPECULATIVE if memory.plain else Variant.PLAIN
         lasted = memory.recommended_seconds + elapsed if worth.recommended is other else 0.0
         memory = replace(memory, recommended_seconds=lasted)
@@ -139,7 +146,7 @@ def _learnt(memory: VariantMemory, pods: Sequence[StartedPod], now: float) -> Va
 def _scout(memory: VariantMemory, pods: Sequence[StartedPod], now: float) -> float | None:
     """Since when a scout may start; None where none is wanted."""
     drafting = any(pod.plain is False for pod in pods)
-    long_ago = now - memory.drafted_seconds >= SCOUT_AFTER_SECONDS
+    long_ago = now - memory.drafted_seconds >= SCOUT_AFTER_SECONDS * (1.0 + memory.known_loss / SCOUT_LOSS)
     if not memory.plain or drafting or not long_ago or memory.plain_started < SCOUTS_ONE_OF - 1:
         return None
     asked = memory.scout_seconds

@@ -1,8 +1,7 @@
 """What the fleet loop would say, at the end of a day, of starting these pods with the drafter or without."""
 
-from turbospec.fleet.snapshot import PlainView
 from turbospec.fleet.worth import Worth, worth
-from turbospec.simulation.fleet.arms import Arm, measured_of
+from turbospec.simulation.fleet.arms import Arm, measured_of, plain_view
 from turbospec.simulation.fleet.engines import as_plain
 from turbospec.simulation.fleet.files import FleetScenario
 
@@ -13,7 +12,5 @@ def worth_of(scenario: FleetScenario, arm: Arm) -> Worth | None:
     spec, signal = scenario.spec.engine, arm.signal
     if spec.plain is None or signal is None or signal.lengths is None:
         return None
-    other = as_plain(scenario)
-    known, measured = measured_of(spec), measured_of(other)
-    plain = PlainView(measured.model, other.kv_cache_tokens, scenario.spec.startup.seconds, measured.hold_out_error)
-    return worth(signal.engine, plain, signal.lengths, (known.hold_out_error, measured.hold_out_error))
+    errors = (measured_of(spec).hold_out_error, measured_of(as_plain(scenario)).hold_out_error)
+    return worth(signal.engine, plain_view(scenario), signal.lengths, errors)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from turbospec.control.latency import LatencyModel
+from turbospec.fleet.snapshot import PlainView
 from turbospec.simulation.files import EngineFile, ScenarioError
 from turbospec.simulation.fleet.arrivals import Day, draw
 from turbospec.simulation.fleet.engines import BestK, Effort, Fixed, as_plain, effort
@@ -16,10 +17,13 @@ from turbospec.simulation.fleet.load_signal import LoadRatio, of_loops, of_text
 from turbospec.simulation.fleet.loops import LoopBrain, objective_of
 from turbospec.simulation.fleet.operator import FleetOperator
 from turbospec.simulation.fleet.replica import Brain
+from turbospec.simulation.fleet.startup import Startup
 from turbospec.simulation.measure import Measured, profile
 from turbospec.simulation.text import Floats
 
-NAMES = "plain, off, static:K, loop, turbospec, preserve, best-k, oracle"
+NAMES = "plain, off, static:K, loop, turbospec, preserve, auto, auto-preserve, best-k, oracle"
+AUTO = ("auto", "auto-preserve")
+"""Arms whose new pods start with the drafter or without, as ``startupVariant: Auto`` decides."""
 PLAN_SECONDS = 5.0
 """How finely an oracle fleet is planned."""
 PLAN_WINDOW_SECONDS = 15.0
@@ -55,6 +59,7 @@ class Arm:
     signal: LoadRatio | None = None
     operator: FleetOperator | None = None
     plan: Plan | None = None
+    startup: Startup | None = None
     brains: list[LoopBrain] = field(default_factory=list)
     """All engine loops of the run, those of pods that are gone too."""
     there: list[LoopBrain] = field(default_factory=list)
@@ -75,7 +80,7 @@ def arm_named(name: str, scenario: FleetScenario, seed: int) -> Arm:
         if int(argument) not in spec.allowed:
             raise ScenarioError(f"arm {name}: the engine allows only K of {list(spec.allowed)}")
         return _fixed(name, scenario, spec, day, int(argument))
-    if name in {"loop", "turbospec", "preserve"}:
+    if name in {"loop", "turbospec", "preserve", *AUTO}:
         return _looped(name, scenario, day, seed)
     if name == "oracle":
         return _oracle(scenario, seed)
@@ -114,6 +119,13 @@ def latency_of(spec: EngineFile) -> LatencyModel:
     return measured_of(spec).model
 
 
+def plain_view(scenario: FleetScenario) -> PlainView:
+    """What a Job would have measured of the engine without its drafter. ScenarioError as ``as_plain``."""
+    plain = as_plain(scenario)
+    measured = measured_of(plain)
+    return PlainView(measured.model, plain.kv_cache_tokens, scenario.spec.startup.seconds, measured.hold_out_error)
+
+
 def _with(scenario: FleetScenario, engine: EngineFile) -> FleetScenario:
     return replace(scenario, spec=scenario.spec.model_copy(update={"engine": engine}))
 
@@ -134,9 +146,15 @@ def _looped(name: str, scenario: FleetScenario, day: Day, seed: int) -> Arm:
         return made
 
     arm = Arm(name, spec, day, brain)
-    arm.signal = LoadRatio(spec, latency, spec.allowed, objective, of_loops(lambda: arm.there))
+    plain = plain_view(scenario) if name in AUTO else None
+    arm.signal = LoadRatio(spec, latency, spec.allowed, objective, of_loops(lambda: arm.there), plain=plain)
     if name != "loop":
-        arm.operator = FleetOperator(latency, spec.allowed, objective, preserve=name == "preserve")
+        keeps = name.endswith("preserve")
+        arm.operator = FleetOperator(
+            latency, spec.allowed, objective, preserve=keeps, plain=plain, kv_cache_tokens=spec.kv_cache_tokens
+        )
+    if name in AUTO:
+        arm.startup = Startup(as_plain(scenario), day.begins)
     return arm
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from turbospec.simulation.fleet.arms import arm_named
+from turbospec.simulation.fleet.arms import Arm, arm_named
 from turbospec.simulation.fleet.files import FleetScenario, MetricName
 from turbospec.simulation.fleet.results import FleetRun
 from turbospec.simulation.fleet.run import FleetSimulation, Scaling
@@ -20,6 +20,9 @@ DEFAULT_TARGETS = {
 """Where tuning begins for metrics that the scenario names no target of."""
 ORACLE_TARGET = 0.9
 """Engine seconds of work per second of a replica at which tuning an oracle fleet begins."""
+
+DAY_BEFORE = 1000
+"""Added to a day's seed: the day before it."""
 
 Progress = Callable[[float], None]
 
@@ -40,19 +43,25 @@ def run(
     With ``most_misses`` (a share of the day's requests) the day ends where so many have missed. ScenarioError for
     names, engines and loads that cannot be used.
     """
+    scaling = Scaling(metric, target)
     found = [
         FleetSimulation(
-            scenario,
-            arm_named(name, scenario, seed),
-            Scaling(metric, target),
-            seed,
-            progress,
-            keep_moments,
-            most_misses,
+            scenario, prepared(name, scenario, scaling, seed), scaling, seed, progress, keep_moments, most_misses
         ).run()
         for name in variants(scenario, arm)
     ]
     return min(found, key=lambda one: (one.missed, one.replica_seconds))
+
+
+def prepared(name: str, scenario: FleetScenario, scaling: Scaling, seed: int) -> Arm:
+    """The arm; one that decides how pods start has had a day to do so, another one of the same kind."""
+    arm = arm_named(name, scenario, seed)
+    if arm.startup is not None:
+        before = arm_named(name, scenario, seed + DAY_BEFORE)
+        FleetSimulation(scenario, before, scaling, seed + DAY_BEFORE).run()
+        if before.startup is not None:
+            arm.startup.go_on_from(before.startup)
+    return arm
 
 
 def variants(scenario: FleetScenario, arm: str) -> list[str]:

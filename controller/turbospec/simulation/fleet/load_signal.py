@@ -9,6 +9,8 @@ from turbospec.control.latency import LatencyModel
 from turbospec.control.objective import Objective
 from turbospec.fleet.capacity import Attainable, Capability, LoadSignal, attainable, load_signal
 from turbospec.fleet.demand import DemandMemory, Lengths, RequestCounts, demand, lengths, observe
+from turbospec.fleet.snapshot import PlainView
+from turbospec.fleet.worth import without_drafter
 from turbospec.simulation.files import EngineFile
 from turbospec.simulation.fleet.arrivals import Texts
 from turbospec.simulation.fleet.loops import LoopBrain
@@ -32,22 +34,33 @@ class LoadRatio:
         draft_tokens: Sequence[int],
         objective: Objective,
         estimates: Estimates,
+        *,
+        plain: PlainView | None = None,
     ) -> None:
+        """``plain``: the engine without its drafter, where some pods are started so."""
         self._spec, self._latency, self._objective = spec, latency, objective
-        self._draft_tokens, self._estimates = tuple(draft_tokens), estimates
+        self._draft_tokens, self._estimates, self._plain = tuple(draft_tokens), estimates, plain
         self._memory = DemandMemory()
         self._waiting = 0.0
-        self._ready = 0
+        self._ready = self._plain_ready = 0
         self._start_seconds = 0.0
-        self._known: tuple[tuple[float, ...], Attainable | None] | None = None
+        self._known: tuple[tuple[float, ...], Attainable | None, Attainable | None] | None = None
 
     def observe(
-        self, happened: RequestCounts, seconds: float, *, waiting: float, ready: int, start_seconds: float
+        self,
+        happened: RequestCounts,
+        seconds: float,
+        *,
+        waiting: float,
+        ready: int,
+        start_seconds: float,
+        plain: int = 0,
     ) -> None:
-        """What all engines counted within this time; how many requests wait, how many pods are Ready now, and how long
-        it takes until one is."""
+        """What all engines counted within this time; how many requests wait, how many pods are Ready now, ``plain`` of
+        them without a drafter, and how long it takes until one is."""
         self._memory = observe(self._memory, happened, seconds)
-        self._waiting, self._ready, self._start_seconds = waiting, ready, start_seconds
+        self._waiting, self._start_seconds = waiting, start_seconds
+        self._ready, self._plain_ready = ready, plain
 
     def value(self) -> float | None:
         """The ratio; None while rates, lengths or acceptance are not known, and without a ready pod."""
@@ -88,9 +101,12 @@ class LoadRatio:
             *(round(np.log(max(n, 1.0)) / SAME_LENGTH) for n in (size.prompt_tokens, size.output_tokens)),
         )
         if self._known is None or self._known[0] != place:
-            self._known = (place, attainable(engine, size))
-        rates = self._known[1]
-        return None if rates is None else load_signal(offered, size, [rates] * self._ready)
+            plain = None if self._plain is None else attainable(without_drafter(engine, self._plain), size)
+            self._known = (place, attainable(engine, size), plain)
+        _, drafting, plain = self._known
+        pods = [drafting] * (self._ready - self._plain_ready) + [plain] * self._plain_ready
+        known = [rates for rates in pods if rates is not None]
+        return load_signal(offered, size, known) if len(known) == len(pods) else None
 
 
 def of_text(texts: Texts, part: int) -> tuple[PositionEstimate, ...]:

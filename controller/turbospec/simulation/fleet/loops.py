@@ -1,4 +1,4 @@
-"""The product's engine loop in a simulated engine, asked once in a macro step, in its first minute at each step."""
+"""The product's engine loop in a simulated engine, asked once in a macro step, at first at each step."""
 
 import random
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from turbospec.simulation.fleet.drafts import draw_counts
 from turbospec.simulation.fleet.files import CeilingsSpec
 from turbospec.simulation.fleet.replica import Done, Load
 
-YOUNG_SECONDS = 60.0
+YOUNG_SECONDS = 20.0
 """For so long every step is decided and learnt from; later one of each macro step, with the drafts of all of them."""
 OSCILLATION_SECONDS = 120.0
 LEAST_NOISE = 0.3

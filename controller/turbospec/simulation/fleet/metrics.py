@@ -63,7 +63,6 @@ class Signal(Protocol):
 class Telemetry:
     """Adds up what the ready pods do; ``read`` is called at each sync of the autoscaler."""
 
-    kv_cache_tokens: int
     signal: Signal | None = None
     _pods: dict[str, PodWindow] = field(default_factory=dict)
     _tokens: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=RATE_WINDOWS))
@@ -78,7 +77,7 @@ class Telemetry:
                 window = self._pods[name] = PodWindow()
             window.ticks += 1
             window.running += replica.running + len(replica.prefilling)
-            window.kv_usage += replica.kv_tokens / self.kv_cache_tokens
+            window.kv_usage += replica.kv_tokens / replica.spec.kv_cache_tokens
             self._seconds += replica.token_seconds
             self._samples += replica.token_samples
             replica.token_seconds = replica.token_samples = 0.0

@@ -10,11 +10,13 @@ from turbospec.fleet.autoscalers import AutoscalerView, ScaleMetric
 from turbospec.fleet.decide import decide
 from turbospec.fleet.effects import PushControl
 from turbospec.fleet.memory import FleetMemory
+from turbospec.fleet.preserve import PreserveMemory
 from turbospec.fleet.snapshot import (
     EngineLoopMode,
     EngineReport,
     FleetSnapshot,
     Mode,
+    PlainView,
     PodView,
     PolicyView,
     PositionCounts,
@@ -64,9 +66,17 @@ class FleetOperator:
     """Observes engines from the moment their control servers answer (while the pod warms up), and steers them."""
 
     def __init__(
-        self, latency: LatencyModel | None, allowed: tuple[int, ...], objective: Objective, *, preserve: bool = False
+        self,
+        latency: LatencyModel | None,
+        allowed: tuple[int, ...],
+        objective: Objective,
+        *,
+        preserve: bool = False,
+        plain: PlainView | None = None,
+        kv_cache_tokens: int = 0,
     ) -> None:
-        """``preserve``: with ``spec.autoscaling.preserve``, for which it is shown the autoscaler."""
+        """``preserve``: with ``spec.autoscaling.preserve``, for which it is shown the autoscaler. ``plain``: what the
+        profile says of the engine without its drafter."""
         self.preserve = preserve
         self._policy = PolicyView(
             namespace=_NAMESPACE,
@@ -82,11 +92,18 @@ class FleetOperator:
             objective=objective,
             preserve=preserve,
         )
-        self._profiles = (ProfileView(_NAMESPACE, f"profile-{_KEY}", _KEY, latency),) if latency else ()
+        measured = ProfileView(_NAMESPACE, f"profile-{_KEY}", _KEY, latency, plain=plain)
+        self._profiles = (measured,) if latency else ()
         self._memory = FleetMemory()
         self._applied: dict[str, str] = {}
+        self._kv_cache_tokens = kv_cache_tokens
         self.pushes = 0
         """Documents put to engines."""
+
+    @property
+    def preserved(self) -> PreserveMemory | None:
+        """What is known of the autoscaler that is kept quiet."""
+        return next(iter(self._memory.preserved.values()), None)
 
     def round(
         self,
@@ -133,6 +150,7 @@ class FleetOperator:
             engine_id=pod.name,
             profile_key=_KEY,
             max_num_seqs=brain.limits.max_num_seqs,
+            kv_cache_tokens=self._kv_cache_tokens,
             engine_draft_tokens=brain.limits.engine_allowed,
             applied_id=applied,
             applied_epoch=None if applied is None else 1,

@@ -28,6 +28,8 @@ class Pod:
     terminated: float | None = None
     """When it was told to end."""
     gone: float | None = None
+    plain: bool = False
+    """Started without the drafter, for life."""
 
     @property
     def name(self) -> str:

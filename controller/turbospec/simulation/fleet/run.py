@@ -9,9 +9,12 @@ import numpy as np
 
 from turbospec.fleet.autoscalers import AutoscalerView
 from turbospec.fleet.demand import RequestCounts
+from turbospec.fleet.preserve_worth import under_preserve
+from turbospec.simulation.fleet import startup
 from turbospec.simulation.fleet.advice import worth_of
 from turbospec.simulation.fleet.arms import PLAN_SECONDS, Arm
 from turbospec.simulation.fleet.balancer import Balancer
+from turbospec.simulation.fleet.engines import Fixed
 from turbospec.simulation.fleet.files import FleetScenario, MetricName
 from turbospec.simulation.fleet.hpa import SYNC_SECONDS, Autoscaler, Form, ObservedPod, Reading
 from turbospec.simulation.fleet.loops import LoopBrain
@@ -59,10 +62,11 @@ class FleetSimulation:
     """Share of the day's requests: the day ends where so many have missed."""
     pods: list[Pod] = field(default_factory=list, init=False)
     """Those that are there, in the order of their creation."""
+    created: list[Pod] = field(default_factory=list, init=False)
+    """Those that are gone too."""
     gateway: deque[int] = field(default_factory=deque, init=False)
     """Requests that no ready pod could take."""
     serving: Serving = field(init=False)
-    _all: list[Pod] = field(default_factory=list, init=False)
     _ready: list[Pod] = field(default_factory=list, init=False)
     """In this macro step."""
     _brains: dict[Pod, Brain] = field(default_factory=dict, init=False)
@@ -85,7 +89,7 @@ class FleetSimulation:
         self.serving = Serving(self.arm.spec, self.arm.day, self.seed, slots=slots)
         self._autoscaler = Autoscaler(spec.autoscaler.bounds)
         self._balancer = Balancer(spec.load_balancer)
-        self._telemetry = Telemetry(self.arm.spec.kv_cache_tokens, self.arm.signal)
+        self._telemetry = Telemetry(self.arm.signal)
         self._of_day = int(np.count_nonzero(self.arm.day.at >= 0.0))
         # By request: tokens of all prompts before it.
         self._prompts = np.concatenate([[0], self.arm.day.prompt.cumsum()])
@@ -109,7 +113,7 @@ class FleetSimulation:
             metric=self.scaling.metric,
             target=self.scaling.target,
             serving=self.serving,
-            pods=self._all,
+            pods=self.created,
             scale_events=self._events,
             mean_draft_tokens=self._k_seconds / max(self._pod_seconds, 1e-9),
             moments=self._moments,
@@ -163,6 +167,9 @@ class FleetSimulation:
         if due(ROUND_SECONDS) and self.arm.operator is not None:
             steered = {pod: brain for pod in self.pods if isinstance(brain := self._brains.get(pod), LoopBrain)}
             self.arm.operator.round(now, steered, self.serving.replicas, self._autoscalers())
+        if self.arm.startup is not None and due(startup.ROUND_SECONDS):
+            kept = None if self.arm.operator is None else self.arm.operator.preserved
+            self.arm.startup.round(now, under_preserve(worth_of(self.scenario, self.arm), kept), self.pods)
         if self.arm.plan is not None:
             if due(PLAN_SECONDS):
                 bounds = self.scenario.spec.autoscaler.bounds
@@ -202,9 +209,11 @@ class FleetSimulation:
             return
         if now >= 0.0:
             self._events += 1
+        starting = self.arm.startup
         for _ in range(replicas - self._replicas):
-            pod = Pod(len(self._all), self._free.pop(), now, self.scenario.spec.startup)
-            self._all.append(pod)
+            plain = starting is not None and starting.starts_plain()
+            pod = Pod(len(self.created), self._free.pop(), now, self.scenario.spec.startup, plain=plain)
+            self.created.append(pod)
             self.pods.append(pod)
         for pod in victims(self.pods, max(0, self._replicas - replicas), now):
             pod.terminated = now
@@ -226,9 +235,10 @@ class FleetSimulation:
                     self._free.append(pod.slot)
                 continue
             if phase in {Phase.WARMING, Phase.READY} and pod not in self._brains:
-                self._brains[pod] = arm.brain(pod.number)
+                self._brains[pod] = Fixed(0) if pod.plain else arm.brain(pod.number)
             if phase is Phase.READY and replica is None:
-                self.serving.start(pod.slot, self._brains[pod], now)
+                plain = arm.startup.plain if arm.startup is not None and pod.plain else None
+                self.serving.start(pod.slot, self._brains[pod], now, plain)
         if arm.brains:
             arm.there[:] = [
                 brain
@@ -261,7 +271,7 @@ class FleetSimulation:
         signal = self.arm.signal
         if signal is None:
             return
-        replicas = self._ready_now()
+        ready = self._ready_now()
         waiting = sum(len(replica.waiting) for replica in self.serving.replicas.values()) + len(self.gateway)
         begun = self._arrived - waiting
         prompts = int(self._prompts[begun])
@@ -276,10 +286,13 @@ class FleetSimulation:
             now.output_tokens - before.output_tokens,
         )
         starts = self.scenario.spec.startup.seconds
-        signal.observe(happened, OBSERVE_SECONDS, waiting=float(waiting), ready=replicas, start_seconds=starts)
+        plain = sum(pod.plain for pod in ready)
+        signal.observe(
+            happened, OBSERVE_SECONDS, waiting=float(waiting), ready=len(ready), start_seconds=starts, plain=plain
+        )
 
-    def _ready_now(self) -> int:
-        return sum(pod.terminated is None and pod.slot in self.serving.replicas for pod in self.pods)
+    def _ready_now(self) -> list[Pod]:
+        return [pod for pod in self.pods if pod.terminated is None and pod.slot in self.serving.replicas]
 
     def _note(self, now: float) -> None:
         ready = [self.serving.replicas[pod.slot] for pod in self.pods if pod.phase(now) is Phase.READY]

@@ -11,8 +11,8 @@ from turbospec.simulation.fleet.replica import Brain, Done, Replica, Requests
 from turbospec.simulation.step_time import StepTime
 from turbospec.simulation.text import Floats
 
-MACRO_SECONDS = 0.5
-"""Length of a macro step: short beside a request's life and the autoscaler's 15 s, 20 to 70 engine steps long."""
+MACRO_SECONDS = 1.0
+"""Length of a macro step: short beside a request's life and the autoscaler's 15 s, 40 to 140 engine steps long."""
 DRAWS = 1 << 16
 _Drafts = tuple[list[list[float]], list[list[float]]]
 """By engine, the mean shares of its drafts that are accepted beyond each position, and that go on to it."""
@@ -44,7 +44,7 @@ class Serving:
         """At most ``slots`` engines at a time."""
         self._spec = spec
         self._day = day
-        self._step_time = StepTime(spec)
+        self._step_times: dict[int, StepTime] = {}
         self._rng = np.random.default_rng((seed, 12))
         self._normal: list[float] = []
         self._requests = Requests(day.at.tolist(), day.prompt.tolist())
@@ -66,9 +66,12 @@ class Serving:
         self.finished: Floats = np.full(len(day.at), np.nan)
         self.preemptions = 0
 
-    def start(self, slot: int, brain: Brain, now: float) -> Replica:
-        """An engine that can serve from now on."""
-        replica = Replica(slot, self._spec, self._step_time, brain, self._requests, clock=now)
+    def start(self, slot: int, brain: Brain, now: float, spec: EngineFile | None = None) -> Replica:
+        """An engine that can serve from now on: of ``spec``, which may do without a drafter, where it is another."""
+        spec = spec or self._spec
+        # Specs are not hashable; those of a run live as long as it does.
+        step_time = self._step_times.setdefault(id(spec), StepTime(spec))
+        replica = Replica(slot, spec, step_time, brain, self._requests, clock=now)
         self.replicas[slot] = replica
         return replica
 
@@ -90,7 +93,8 @@ class Serving:
     def tick(self, start: float, end: float) -> list[int]:
         """All engines until ``end``; the requests that got their last token."""
         drift = [entry for entry in self._spec.drift if entry.at <= start]
-        self._step_time.drift = drift[-1] if drift else None
+        for step_time in self._step_times.values():
+            step_time.drift = drift[-1] if drift else None
         replicas = list(self.replicas.values())
         for replica in replicas:
             self._make_room(replica)
@@ -109,7 +113,7 @@ class Serving:
 
     def _make_room(self, replica: Replica) -> None:
         """Preempt, the one admitted last first, until every running request can grow by a full draft."""
-        spare = self._spec.kv_cache_tokens - replica.kv_tokens
+        spare = replica.spec.kv_cache_tokens - replica.kv_tokens
         spare -= (replica.running + len(replica.prefilling)) * replica.lookahead
         # What ends soon makes room as the others grow.
         spare += replica.leaving_kv / 2.0
