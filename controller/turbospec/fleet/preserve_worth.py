@@ -49,6 +49,6 @@ def replicas_saved(
 
 def under_preserve(worth: Worth | None, known: PreserveMemory | None) -> Worth | None:
     """No more than what this autoscaler lets be saved, however much less the pods have to do."""
-    if worth is None or known is None or known.saved is None:
+    if worth is None or known is None or known.saved is None or known.saved >= worth.high:
         return worth
-    return Worth(min(worth.low, known.saved), min(worth.high, known.saved))
+    return Worth(min(worth.low, known.saved), known.saved, kept=True)

@@ -158,7 +158,8 @@ def _together(situation: VariantSituation, target: str) -> Worth | None:
     sure = [worth for worth in known if worth is not None]
     if not sure or len(sure) < len(known):
         return None
-    return Worth(min(worth.low for worth in sure), max(worth.high for worth in sure))
+    kept = any(worth.kept for worth in sure)
+    return Worth(min(worth.low for worth in sure), max(worth.high for worth in sure), kept)
 
 
 def _selector(situation: VariantSituation, target: str) -> str | None:
@@ -212,9 +213,11 @@ def _why(group: _Group, memory: VariantMemory, now: float) -> tuple[str, str]:
     if worth is None:
         recently = memory.known_seconds is not None and now - memory.known_seconds < KNOWN_SECONDS
         return ("Kept" if recently or memory.plain else "WorthUnknown"), _UNKNOWN
-    saves = f"the drafter saves {worth.low:.0%} to {worth.high:.0%} of a plain fleet's replicas"
+    saves = f"the drafter saves {_span(worth.low, worth.high)} of a plain fleet's replicas"
     if worth.high < 0.0:
-        saves = f"the drafter takes {-worth.high:.0%} to {-worth.low:.0%} more replicas than plain pods"
+        saves = f"the drafter takes {_span(-worth.high, -worth.low)} more replicas than plain pods"
+    if worth.kept:
+        saves += ", by the metric that autoscaling.preserve keeps"
     if worth.recommended is Variant.EITHER:
         return "Kept", f"{saves}, which tells neither from the other"
     if (worth.recommended is Variant.PLAIN) is memory.plain:
@@ -222,6 +225,11 @@ def _why(group: _Group, memory: VariantMemory, now: float) -> tuple[str, str]:
     patience = patience_seconds(memory, now)
     lasted = f"{memory.recommended_seconds / 60:.0f} of the {patience / 60:.0f} minutes that a change takes"
     return "Waiting", f"{saves}, and {worth.recommended} has been recommended for {lasted}"
+
+
+def _span(least: float, most: float) -> str:
+    low, high = f"{least:.0%}", f"{most:.0%}"
+    return low if low == high else f"{low} to {high}"
 
 
 def _changed(policy: PolicyView, row: VariantRow) -> EmitEvent:

@@ -32,10 +32,14 @@ class Variant(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Worth:
-    """Share of a plain fleet's replicas that speculation saves, at least and at most; below 0 it takes more."""
+    """Share of a plain fleet's replicas that speculation saves, at least and at most; below 0 it takes more.
+
+    ``kept``: it would be more, were it not for a metric that the autoscaler keeps (``preserve_worth``).
+    """
 
     low: float
     high: float
+    kept: bool = False
 
     @property
     def recommended(self) -> Variant:
