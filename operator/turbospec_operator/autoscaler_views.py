@@ -2,13 +2,14 @@
 
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from decimal import InvalidOperation
 from typing import Any
 
 from kubernetes.utils.quantity import parse_quantity
 
-from turbospec.fleet.autoscalers import AutoscalerCondition, AutoscalerView, ScaleMetric, ScaleRule
+from turbospec.fleet.autoscalers import TOLERANCE, AutoscalerCondition, AutoscalerView, ScaleMetric, ScaleRule
 from turbospec_operator.job_views import MAX_TEXT
 from turbospec_operator.views import seconds
 
@@ -80,13 +81,16 @@ def number(quantity: object) -> float | None:
 
 
 def _metrics(specs: Sequence[Raw], current: Sequence[Raw], queries: Mapping[int, str]) -> tuple[ScaleMetric, ...]:
-    values: dict[tuple[str, str], Raw] = {}
-    for each in current:
-        source, name, body = _parts(each)
-        values.setdefault((source, name), body.get("current") or {})
+    """Values by the metric's name; by its place where several bear one, which differ by their selectors."""
+    named = Counter(_parts(each)[:2] for each in specs)
+    said = [_parts(each) for each in current]
+    # The controller keeps the places: a metric that it cannot read has an entry without a type.
+    placed = len(specs) == len(current)
     found = []
-    for each in specs:
+    for place, each in enumerate(specs):
         source, name, body = _parts(each)
+        known = said if named[source, name] == 1 else said[place : place + 1] if placed else []
+        value = next((other[2].get("current") or {} for other in known if other[:2] == (source, name)), {})
         form = str((body.get("target") or {}).get("type", ""))
         field = _FORMS.get(form, "value")
         keda = _KEDA_METRIC.match(name)
@@ -97,7 +101,7 @@ def _metrics(specs: Sequence[Raw], current: Sequence[Raw], queries: Mapping[int,
                 form,
                 # Unreadable is no target at all, which no value is compared with.
                 number((body.get("target") or {}).get(field)) or 0.0,
-                number(values.get((source, name), {}).get(field)),
+                number(value.get(field)),
                 queries.get(int(keda[1]), "") if keda is not None else "",
             )
         )
@@ -122,9 +126,10 @@ def _queries(scaled_object: Raw | None) -> dict[int, str]:
 
 
 def _rule(raw: Raw, default_seconds: int) -> ScaleRule:
-    window = raw.get("stabilizationWindowSeconds")
+    window, tolerance = raw.get("stabilizationWindowSeconds"), number(raw.get("tolerance"))
     return ScaleRule(
         default_seconds if window is None else int(window),
         str(raw.get("selectPolicy") or "Max"),
         tuple((str(p["type"]), int(p["value"]), int(p["periodSeconds"])) for p in raw.get("policies") or []),
+        TOLERANCE if tolerance is None else tolerance,
     )

@@ -43,6 +43,12 @@ def test_every_series_that_is_named_is_exported() -> None:
     assert unknown == set()
 
 
+def test_the_page_shows_the_trigger_of_the_example_first() -> None:
+    page = (ROOT / "docs" / "autoscaling.md").read_text(encoding="utf-8")
+    shown = page.partition("    triggers:\n")[2].partition("\n\n")[0]
+    assert yaml.safe_load(f"triggers:\n{shown}")["triggers"] == example("keda-demand")["spec"]["triggers"]
+
+
 @pytest.mark.parametrize("name", ["keda-ratio", "keda-demand", "keda-whole-pods"])
 def test_a_missing_series_is_not_taken_for_an_idle_fleet(name: str) -> None:
     """KEDA's default is to read nought, on which it removes pods."""

@@ -129,6 +129,8 @@ def test_pods_that_are_not_ready_can_do_nothing_yet_and_terminating_ones_nothing
     leaving = observed(60, change=lambda view, i: replace(view, terminating=i == 1))
     assert near(signal(starting), expected(4.0, pods=1))
     assert near(signal(leaving), expected(2.0, pods=1))
+    assert signal(starting).demand_tokens_per_second == pytest.approx(400.0, rel=0.01)
+    assert signal(leaving).demand_tokens_per_second == pytest.approx(200.0, rel=0.01)
 
 
 def test_a_few_silent_pods_are_like_the_others_and_many_are_unknown() -> None:

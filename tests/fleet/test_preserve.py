@@ -24,14 +24,13 @@ from tests.fleet.builders import (
 )
 from tests.fleet.scaling_builders import hpa, metric
 from turbospec.control.acceptance import PositionEstimate
-from turbospec.fleet.autoscalers import AutoscalerView
+from turbospec.fleet.autoscalers import TOLERANCE, AutoscalerView, ScaleRule
 from turbospec.fleet.decide import FleetMemory, decide
 from turbospec.fleet.effects import ConditionValue
 from turbospec.fleet.load import LoadSituation, capability
 from turbospec.fleet.preserve import HOLD_SECONDS, PreserveMemory, bounded, observe
 from turbospec.fleet.profiles import fitting
 from turbospec.fleet.readings import EngineCurves, Kind, engine_curves, kind_of
-from turbospec.fleet.scale_events import TOLERANCE
 from turbospec.fleet.snapshot import FleetSnapshot, Mode, PolicyView
 
 ITL, KV = "vllm:inter_token_latency_seconds", "vllm:kv_cache_usage_perc"
@@ -94,6 +93,8 @@ def test_what_a_metric_counts_is_told_by_its_names(name: str, query: str, kind: 
         (on(ITL, 1.0, min_replicas=5), {}, (0, 1, 3)),
         # Nor more.
         (on(ITL, 2.0, max_replicas=5), {}, LADDER),
+        # It scales at once, as Kubernetes 1.35 may be told to: what the tolerance forgave would now buy a pod.
+        (on(ITL, 1.0, min_replicas=5, up=ScaleRule(0, tolerance=0.0)), {}, (0, 1)),
         # Faster requests hold less of the cache.
         (on(KV, 1.0), {}, LADDER),
         # Where drafts are refused they do not.

@@ -8,7 +8,7 @@ import pytest
 
 from tests.fleet.builders import NOW, jobs, pod, snapshot
 from tests.fleet.scaling_builders import ABLE, ACTIVE, OURS, STABILIZED, WITHIN, hpa, metric
-from turbospec.fleet.autoscalers import AutoscalerCondition, AutoscalerView
+from turbospec.fleet.autoscalers import AutoscalerCondition, AutoscalerView, ScaleRule
 from turbospec.fleet.decide import FleetMemory, decide
 from turbospec.fleet.scale_events import ScaleEvent, ScaleState, classify
 from turbospec.fleet.scaling import scale_targets
@@ -43,6 +43,9 @@ def event(scalers: list[AutoscalerView], pods: tuple[PodView, ...] = SERVING) ->
     [
         ({}, STEADY, "MetricAtTarget", 2),
         ({"metrics": (metric(0.86),)}, STEADY, "MetricAtTarget", 2),
+        ({"metrics": (metric(0.86),), "up": ScaleRule(0, tolerance=0.05)}, UP, "MetricAboveTarget", 3),
+        ({"metrics": (metric(1.2),), "up": ScaleRule(0, tolerance=0.6)}, STEADY, "MetricAtTarget", 2),
+        ({"metrics": (metric(1.2),), "up": ScaleRule(0, "Disabled")}, STEADY, "ScaleUpDisabled", 2),
         ({"metrics": (metric(1.2),)}, UP, "MetricAboveTarget", 3),
         ({"metrics": (metric(8.0),)}, UP, "MetricAboveTarget", 10),
         ({"metrics": (OURS, metric(1.2, form="AverageValue"))}, UP, "MetricAboveTarget", 3),

@@ -19,6 +19,9 @@ LABELS = (("app", "chat"), ("tier", "gold"))
         ({"ready_since_seconds": NOW - WARM_SECONDS + 1}, PodStage.WARMING),
         ({"ready_since_seconds": NOW - WARM_SECONDS}, PodStage.SERVING),
         ({"ready_since_seconds": None}, PodStage.SERVING),
+        # By another clock, which is ahead of this one.
+        ({"ready_since_seconds": NOW + WARM_SECONDS - 1}, PodStage.WARMING),
+        ({"ready_since_seconds": NOW + 3600}, PodStage.SERVING),
         ({"terminating": True}, PodStage.DRAINING),
         ({"terminating": True, "report": report(running=0)}, PodStage.TERMINATING),
         ({"terminating": True, "report": None}, PodStage.TERMINATING),

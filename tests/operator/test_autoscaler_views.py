@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from turbospec.fleet.autoscalers import ScaleMetric, ScaleRule
+from turbospec.fleet.autoscalers import TOLERANCE, ScaleMetric, ScaleRule
 from turbospec_operator.autoscaler_views import autoscaler_view, number
 
 
@@ -110,10 +110,28 @@ def test_metrics_of_all_sources_and_forms(written: tuple[Any, Any], expected: Sc
     assert view.metrics == (expected,)
 
 
+@pytest.mark.parametrize(
+    ("said", "values"),
+    [(["3", "5"], [3.0, 5.0]), ([None, "5"], [None, 5.0]), (["3", None], [3.0, None]), (["3"], [None, None])],
+    ids=["both", "the second", "the first", "nobody knows which"],
+)
+def test_metrics_of_one_name_are_told_apart_by_their_place(said: list[str | None], values: list[float | None]) -> None:
+    """Two selectors of one series: the one that is missing has not the value of the other."""
+    wanted, _ = entry("External", {"type": "Value", "value": "2"}, {}, **METRIC)
+    current = [
+        {"type": ""} if value is None else entry("External", None, {"value": value}, **METRIC)[1] for value in said
+    ]
+    view = autoscaler_view(raw(spec={"metrics": [wanted] * 2}, status={"currentMetrics": current}), None, None)
+    assert [each.current for each in view.metrics] == values
+
+
 def test_behaviour_is_read_as_it_is_written() -> None:
     policies = [{"type": "Pods", "value": 2, "periodSeconds": 60}]
     behavior = {"scaleDown": {"stabilizationWindowSeconds": 0, "selectPolicy": "Min", "policies": policies}}
-    assert autoscaler_view(raw(spec={"behavior": behavior}), None, None).down == ScaleRule(0, "Min", (("Pods", 2, 60),))
+    view = autoscaler_view(raw(spec={"behavior": behavior | {"scaleUp": {"tolerance": "50m"}}}), None, None)
+    assert view.down == ScaleRule(0, "Min", (("Pods", 2, 60),))
+    assert view.down.tolerance == TOLERANCE
+    assert view.up == ScaleRule(0, tolerance=0.05)
 
 
 def test_kedas_queries_come_from_its_triggers_by_number() -> None:

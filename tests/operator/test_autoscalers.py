@@ -79,14 +79,21 @@ async def condition(cluster: Cluster, namespace: str) -> Any:
     return shop.condition(await shop.policy_status(cluster, namespace), "ScalingCompatible")
 
 
-async def test_a_deployments_selector_is_that_of_its_scale(
+async def test_a_workloads_selector_is_that_of_its_scale(
     api_with_crds: ApiServer, cluster: Cluster, namespace: str
 ) -> None:
     # No controller runs here: the selector is of the spec, and known at once.
-    api_with_crds.apply(deployment(namespace), hpa(namespace, "turbospec_offered_load_ratio"))
+    stateful = deployment(namespace) | {"kind": "StatefulSet"}
+    stateful["spec"] |= {"serviceName": "chat"}
+    other = hpa(namespace, "turbospec_offered_load_ratio", kind="StatefulSet")
+    other["metadata"]["name"] = "stateful"
+    api_with_crds.apply(deployment(namespace), hpa(namespace, "turbospec_offered_load_ratio"), stateful, other)
     views, denied = await AutoscalerReader(cluster, namespace).read({namespace})
     assert denied == ()
-    assert [(view.target, view.selector, view.current) for view in views] == [("deployment/chat", "app=chat", None)]
+    assert sorted((view.target, view.selector, view.current) for view in views) == [
+        ("deployment/chat", "app=chat", None),
+        ("statefulset/chat", "app=chat", None),
+    ]
     assert (await AutoscalerReader(cluster, None).read({"elsewhere"}))[0] == ()
 
 

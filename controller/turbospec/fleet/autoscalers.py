@@ -20,13 +20,21 @@ class ScaleMetric:
     query: str = ""
 
 
+TOLERANCE = 0.1
+"""The controller's default: a metric within a tenth of its target moves nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class ScaleRule:
-    """How fast one direction may go: stabilisation, and policies as (type, value, period in seconds)."""
+    """How fast one direction may go: stabilisation, and policies as (type, value, period in seconds).
+
+    ``tolerance``: how far a metric may be off its target, as a share of that, before anything moves this way.
+    """
 
     stabilization_seconds: int
     select_policy: str = "Max"
     policies: tuple[tuple[str, int, int], ...] = ()
+    tolerance: float = TOLERANCE
 
 
 @dataclass(frozen=True, slots=True)

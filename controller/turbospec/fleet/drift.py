@@ -11,6 +11,7 @@ from turbospec.fleet.effects import ConditionValue, EmitEvent, EngineAddress
 from turbospec.fleet.memory import DriftMemory
 from turbospec.fleet.profiles import FittingProfile, ProfileKey
 from turbospec.fleet.profiling import Candidate
+from turbospec.fleet.scaling import PodStage, stage_of
 from turbospec.fleet.snapshot import ProfileSource
 from turbospec.fleet.standing import EngineStanding
 
@@ -89,11 +90,11 @@ def judge(
 ) -> DriftRound:
     """Compare engines of one key in one namespace with each other and with their profile, by octave of batches.
 
-    Only engines count that run the latency model of the profile as it is now.
+    Only engines count that run the latency model of the profile as it is now, and no longer warm up.
     """
     by_place: dict[ProfileKey, list[Candidate]] = {}
     for candidate in sorted(candidates, key=lambda one: (one.pod.namespace, one.pod.name)):
-        if _comparable(candidate, profiles.get(candidate.place)):
+        if _comparable(candidate, profiles.get(candidate.place), now_seconds):
             by_place.setdefault(candidate.place, []).append(candidate)
     since = _Since(memory.since, now_seconds)
     standings: dict[tuple[str, str], DriftStanding] = {}
@@ -129,8 +130,10 @@ def condition(standings: Sequence[DriftStanding]) -> ConditionValue | None:
     return ConditionValue("ProfileAccurate", worst.status, worst.reason, worst.message)
 
 
-def _comparable(candidate: Candidate, profile: FittingProfile | None) -> bool:
-    if profile is None or profile.latency is None or candidate.pod.report is None or not candidate.pod.ready:
+def _comparable(candidate: Candidate, profile: FittingProfile | None, now: float) -> bool:
+    if profile is None or profile.latency is None or candidate.pod.report is None:
+        return False
+    if stage_of(candidate.pod, now) is not PodStage.SERVING:
         return False
     wanted = local_base(candidate.policy, candidate.allowed, profile.digest)
     return bool(candidate.report.regions) and read_id(candidate.report.applied_id).base == wanted

@@ -167,7 +167,7 @@ def _observe(
         past = offered.observe(past, _happened(known.heard, heard), elapsed)
     ready = [report for pod, report in members if pod.ready]
     starts = start_seconds((pod.created_seconds, pod.ready_since_seconds) for pod, _ in members if pod.ready)
-    group = _Group(key, ready, [report for _, report in members], silent, starts)
+    group = _Group(key, ready, silent, starts)
     signal = _signal(situation, group, past)
     kept = {uid: counts for uid, counts in known.heard.items() if elapsed <= LOST_SECONDS} | heard
     there = {pod.uid for pod in situation.pods}
@@ -196,14 +196,13 @@ def _happened(
 
 @dataclass(frozen=True, slots=True)
 class _Group:
-    """The engines of one key: those of ready pods, and all that answer, from whom acceptance is known.
+    """The engines of one key whose pods are Ready: what others are asked (probes, warm-up prompts) is nobody's text.
 
     ``start_seconds`` is how long one takes until its pod is Ready.
     """
 
     key: LoadKey
     ready: Sequence[EngineReport]
-    reports: Sequence[EngineReport]
     silent: float
     start_seconds: float
 
@@ -238,7 +237,7 @@ def _attainable(situation: LoadSituation, group: _Group, lengths: Lengths) -> li
     profile = situation.profiles.get((namespace, key))
     if profile is None or profile.latency is None:
         return UnknownLoad.NO_PROFILE
-    estimates = text_of(situation, group.key, group.reports)
+    estimates = text_of(situation, group.key, group.ready)
     known: dict[object, Attainable | None] = {}
     found = []
     for report in group.ready:

@@ -13,7 +13,7 @@ from statistics import fmean
 
 from turbospec.fleet.autoscalers import AutoscalerView
 from turbospec.fleet.readings import EngineCurves, Kind, kind_of
-from turbospec.fleet.scale_events import TOLERANCE, usage_ratio
+from turbospec.fleet.scale_events import usage_ratio
 from turbospec.fleet.snapshot import EngineReport
 
 HALF_LIFE_SECONDS = 30.0
@@ -101,7 +101,7 @@ def asked(memory: PreserveMemory, curves: EngineCurves, hpa: AutoscalerView, dra
             continue
         if kind is not None and memory.shown[kind] > 0.0:
             ratio *= factor * curves.reading(kind, draft_tokens, memory.rate) / memory.shown[kind]
-        tolerable = abs(ratio - 1.0) <= TOLERANCE
+        tolerable = -hpa.down.tolerance <= ratio - 1.0 <= hpa.up.tolerance
         most = max(most, replicas if tolerable else math.ceil(round(ratio * replicas, 6)))
     return min(max(most, hpa.min_replicas), hpa.max_replicas)
 

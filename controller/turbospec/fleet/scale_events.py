@@ -13,9 +13,6 @@ from turbospec.fleet.autoscalers import AutoscalerCondition, AutoscalerView, Sca
 from turbospec.fleet.scaling import PodStage, ScaleTarget
 from turbospec.fleet.settling import SETTLE_SECONDS
 
-TOLERANCE = 0.1
-"""The controller's default: a metric within a tenth of its target moves nothing."""
-
 MAX_WORDS = 160
 """Of what the scheduler says; on large clusters it goes on for lines."""
 
@@ -141,9 +138,12 @@ def _by_metrics(hpa: AutoscalerView, replicas: int, counted: str) -> ScaleEvent:
     """What it will want at its next sync, at most 15 s from now."""
     ratios = [ratio for metric in hpa.metrics if (ratio := usage_ratio(metric)) is not None]
     highest = max(ratios, default=0.0)
-    if highest > 1.0 + TOLERANCE:
+    if highest > 1.0 + hpa.up.tolerance:
         if replicas >= hpa.max_replicas:
             return ScaleEvent(ScaleState.STEADY, "AtMaxReplicas", f"{counted} More are not allowed.", replicas)
+        if hpa.up.select_policy == "Disabled":
+            words = f"{counted} spec.behavior.scaleUp.selectPolicy is Disabled."
+            return ScaleEvent(ScaleState.STEADY, "ScaleUpDisabled", words, replicas)
         evidence = f"{counted} Its metric is {highest:.2f} x its target."
         wanted = min(hpa.max_replicas, math.ceil(replicas * highest))
         return ScaleEvent(ScaleState.UP_IMMINENT, "MetricAboveTarget", evidence, wanted)

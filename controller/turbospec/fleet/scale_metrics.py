@@ -144,7 +144,7 @@ def _of_autoscaler(hpa: AutoscalerView, preserved: Preserved | None) -> Conditio
     if distorted and preserved is not None and preserved.holds:
         message = (
             f"{who} scales {hpa.target} on what speculation distorts, {_names(distorted)}. spec.autoscaling.preserve "
-            f"keeps it from asking for more pods than without speculation: {preserved.message}. See {DOCUMENT}."
+            f"keeps it from asking for more pods than at K = 0: {preserved.message}. See {DOCUMENT}."
         )
         return ConditionValue(CONDITION, "True", "Preserved", message)
     if distorted:

@@ -23,7 +23,7 @@ class PodStage(StrEnum):
     STARTING = "Starting"
     """On a node, not Ready."""
     WARMING = "Warming"
-    """Ready for less than ``WARM_SECONDS``."""
+    """Ready for less than ``WARM_SECONDS``: serves like others, but its step times are no evidence."""
     SERVING = "Serving"
     DRAINING = "Draining"
     """Terminating, and still at work on requests."""
@@ -55,7 +55,9 @@ def stage_of(pod: PodView, now_seconds: float) -> PodStage:
     if not pod.ready:
         return PodStage.PENDING if pod.node is None else PodStage.STARTING
     since = pod.ready_since_seconds
-    return PodStage.WARMING if since is not None and now_seconds - since < WARM_SECONDS else PodStage.SERVING
+    # A pod that seems to be Ready only in an hour is of another clock.
+    warm = since is None or abs(now_seconds - since) >= WARM_SECONDS
+    return PodStage.SERVING if warm else PodStage.WARMING
 
 
 def scale_targets(

@@ -19,6 +19,7 @@ from turbospec.control.served_cells import CellKey, ServedCell, pooled
 from turbospec.fleet.effects import WriteServedProfile
 from turbospec.fleet.profiles import FittingProfile, ProfileKey, served_profile_name
 from turbospec.fleet.profiling import Candidate
+from turbospec.fleet.scaling import PodStage, stage_of
 from turbospec.fleet.snapshot import Mode, ProfileSource
 
 WRITE_SECONDS = 300.0
@@ -51,11 +52,12 @@ def plan_served(
 
     Only for a key that has no profile but one grown before, by policies that are not paused and have source Serving, or
     source Job where Jobs of that key are ``forbidden``. What is there is left alone until it is ``WRITE_SECONDS`` old
-    and engines have news.
+    and engines have news. Pods that are not Ready, or still warm up, tell none.
     """
     by_place: dict[ProfileKey, list[Candidate]] = {}
     for candidate in candidates:
-        if candidate.policy.mode is not Mode.PAUSED and candidate.pod.cells and _grows(candidate, forbidden):
+        tells = candidate.pod.cells and stage_of(candidate.pod, now_seconds) is PodStage.SERVING
+        if tells and candidate.policy.mode is not Mode.PAUSED and _grows(candidate, forbidden):
             by_place.setdefault(candidate.place, []).append(candidate)
     effects: list[WriteServedProfile] = []
     looked: dict[ProfileKey, float] = {}

@@ -95,8 +95,9 @@ def _claim(
 ) -> Worth | _Unknown:
     """Of all kinds of pods that are Ready together: what holds for each of them."""
     members = engines_by_key(situation)[key]
-    text, bounds = text_of(situation, key, (report for _, report in members)), situation.bounds.get(key)
-    able = [capability(situation.policy, report, profile, text, bounds) for pod, report in members if pod.ready]
+    ready = [report for pod, report in members if pod.ready]
+    text, bounds = text_of(situation, key, ready), situation.bounds.get(key)
+    able = [capability(situation.policy, report, profile, text, bounds) for report in ready]
     kinds = _kinds(each for each in able if each is not None)
     if not kinds:
         return _Unknown(UnknownWorth.PENDING, "no pod is Ready and says which K it runs")
