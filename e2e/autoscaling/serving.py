@@ -5,7 +5,7 @@ from pathlib import Path
 from e2e.autoscaling.external_metrics import NAMESPACE as METRICS_NAMESPACE
 from e2e.autoscaling.external_metrics import SERVICE as METRICS_SERVICE
 from e2e.manifests.serving import CONTAINER, DEPLOYMENT, NAMESPACE, POLICY, SELECTOR, Manifest
-from e2e.manifests.standins import COMMAND, profile_of
+from e2e.manifests.standins import COMMAND, SERVE, profile_of
 from turbospec.simulation.files import EngineFile, load
 from turbospec.simulation.measure import profile
 from turbospec.standin.facts import stand_in_facts
@@ -72,7 +72,7 @@ def _pod(image: str) -> Manifest:
         "name": CONTAINER,
         "image": image,
         "imagePullPolicy": "IfNotPresent",
-        "command": COMMAND,
+        "command": [*COMMAND, *SERVE],
         "args": [
             f"/engine/{ENGINE.name}",
             "--address=0.0.0.0",

@@ -6,7 +6,7 @@ import time
 from e2e.cluster.errors import ClusterError
 from e2e.cluster.paths import REPOSITORY
 from e2e.cluster.progress import Say
-from e2e.demo.kube import PROFILES, SYSTEM_NAMESPACE, Kube, condition, is_ready, wait_for
+from e2e.demo.kube import PROFILES, REQUEST_SECONDS, SYSTEM_NAMESPACE, Kube, condition, is_ready, wait_for
 from e2e.manifests.serving import NAMESPACE, POLICY, SELECTOR, Manifest, Serving, deployment, namespace
 
 CHART = REPOSITORY / "charts" / "turbospec"
@@ -58,14 +58,23 @@ def serve(kube: Kube, say: Say, serving: Serving, policy: Manifest) -> None:
             raise ClusterError(f"pod {pod.metadata.name} was not injected: {reason}")
 
 
-def await_runtime(kube: Kube) -> None:
-    """Until the operator has put what pods mount into the namespace, which it does where there is a policy."""
+def await_runtime(kube: Kube, namespace: str = NAMESPACE) -> None:
+    """Until the operator has put what pods mount into the namespace, which it does where there is a policy, and the API
+    server calls the webhook: it hears of a new one, and of its Service, some time after that is Ready."""
 
     def published() -> bool:
-        maps = kube.core.list_namespaced_config_map(NAMESPACE).items
+        maps = kube.core.list_namespaced_config_map(namespace).items
         return any(each.metadata.name.startswith("turbospec-runtime-") for each in maps)
 
     wait_for("the operator to publish the engine runtime", published, 60)
+    wait_for("the webhook to be called", lambda: _is_asked(kube, namespace), 60)
+
+
+def _is_asked(kube: Kube, namespace: str) -> bool:
+    labels = {"turbospec.io/inject": "true"}
+    pod = {"metadata": {"name": "asked", "labels": labels}, "spec": {"containers": [{"name": "vllm", "image": "vllm"}]}}
+    made = kube.core.create_namespaced_pod(namespace, pod, dry_run="All", _request_timeout=REQUEST_SECONDS)
+    return any(name.startswith("turbospec.io/") for name in made.metadata.annotations or ())
 
 
 def _serving_ready(kube: Kube, replicas: int) -> bool:

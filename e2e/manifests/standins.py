@@ -19,15 +19,19 @@ from turbospec.wire.speculation_profile import Provenance, SpeculationProfileSpe
 
 CONFIG_MAP = "stand-in"
 FOLDER = "/engine"
-COMMAND = ("/opt/venv/bin/python", "-E", "-c", "from turbospec.cli.sim import serve; serve()")
+COMMAND = ("/opt/venv/bin/python", "-E", "-c", "import sys; from turbospec.cli.sim import sim; sim(sys.argv[2:])")
 """-E: injection puts the engine runtime on PYTHONPATH, where it would hide the rest of our package."""
+SERVE = ("vllm", "serve")
+"""Goes on with it: by these words the webhook finds where vLLM starts, and ``sim`` gets all but the first."""
+PLAIN = {"speedup": 1.2, "kvCacheTokens": 480_000}
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
     """A Deployment of stand-ins, whose pods are hardware of their own by ``name``.
 
-    ``app`` is the policy that governs them; ``draft_tokens`` what they allow (0 alone: started without a drafter).
+    ``app`` is the policy that governs them; ``draft_tokens`` what they allow (0 alone: nothing to steer). ``method``
+    ``none``: they draft only where somebody adds ``--speculative-config`` to their command, as vLLM does.
     """
 
     name: str
@@ -35,17 +39,18 @@ class Kind:
     replicas: int
     draft_tokens: tuple[int, ...] = (0, 1, 3, 7)
     inject: bool = True
+    method: str = "eagle3"
 
     @property
     def engine(self) -> dict[str, Any]:
         """Its ENGINE.yaml."""
-        return {**ENGINE, "allowedDraftTokens": list(self.draft_tokens)}
+        return {**ENGINE, "allowedDraftTokens": list(self.draft_tokens), "plain": PLAIN}
 
     @property
     def identity(self) -> ProfileIdentity:
         """As its engines report it."""
         spec = EngineFile.model_validate(self.engine)
-        return stand_in_facts(spec, StandInOptions(hardware=self.name, model=self.app)).identity
+        return stand_in_facts(spec, StandInOptions(hardware=self.name, model=self.app, method=self.method)).identity
 
 
 def config_map(kinds: tuple[Kind, ...]) -> Manifest:
@@ -68,12 +73,12 @@ def deployment(kind: Kind, image: str) -> Manifest:
         "whenUnsatisfiable": "DoNotSchedule",
         "labelSelector": {"matchLabels": labels},
     }
-    options = ["--address", "0.0.0.0", "--hardware", kind.name, "--model", kind.app]
+    options = ["--address", "0.0.0.0", "--hardware", kind.name, "--model", kind.app, "--method", kind.method]
     container = {
         "name": CONTAINER,
         "image": image,
         "imagePullPolicy": "Never",
-        "command": [*COMMAND, f"{FOLDER}/{kind.name}.yaml", *options],
+        "command": [*COMMAND, *SERVE, f"{FOLDER}/{kind.name}.yaml", *options],
         "ports": [{"name": "http", "containerPort": 8000}],
         "resources": {"requests": {"cpu": "20m", "memory": "96Mi"}},
         "readinessProbe": {"httpGet": {"path": "/health", "port": "http"}, "periodSeconds": 2, "failureThreshold": 60},

@@ -1,6 +1,8 @@
-"""One local cluster with TurboSpec and two real vLLM servers of the dial model, for all tests here."""
+"""One local cluster with TurboSpec and two real vLLM servers of the dial model, for all tests that ask for them."""
 
 from collections.abc import AsyncIterator, Generator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -15,7 +17,7 @@ from e2e.load.driver import LoadDriver
 from e2e.manifests.serving import NAMESPACE, Serving, policy
 from e2e.models.store import ensure_model
 from e2e.tests.watching import Fleet, Watch, timed, took_seconds
-from e2e.vllm.install import install
+from e2e.vllm.install import VllmInstallation, install
 
 PROFILE_SECONDS = 100
 EVENTS = 15
@@ -23,32 +25,57 @@ EVENTS = 15
 DRAFT_TOKENS = [0, 1, 3, 5]
 
 
+@dataclass(frozen=True)
+class Installed:
+    """A cluster with TurboSpec in it, and our image."""
+
+    place: Place
+    kube: Kube
+    image: str
+
+
 @pytest.fixture(scope="session")
-def place_and_kube() -> Iterator[tuple[Place, Kube]]:
-    """A cluster in which every engine is profiled and controlled. Taken down at the end, whatever happened."""
+def installed() -> Iterator[Installed]:
+    """Nothing serves yet. Taken down at the end, whatever happened."""
     say = Progress()
-    vllm = install(say)
-    model = ensure_model("dial", say, vllm)
     place = local_place(say)
     place.provider.prepare()
     with timed("cluster up"):
         place.up()
     try:
-        with timed("images in it"):
-            base, image = place.provider.serving_image(model), place.provider.operator_image()
+        with timed("our image in it"):
+            image = place.provider.operator_image()
         inside = place.enter()
         with timed("TurboSpec installed"):
             stack.install_turbospec(inside, say, image, prometheus_url=None)
-        with timed("vLLM servers Ready"):
-            serving = Serving(vllm, model, base, profile_seconds=PROFILE_SECONDS)
-            stack.serve(inside, say, serving, policy(DRAFT_TOKENS, prompt_lookup_min=1))
-        with timed("profile measured"):
-            stack.await_profile(inside, say)
-        with timed("engines controlled"):
-            stack.await_controlled(inside, say)
-        yield place, inside
+        yield Installed(place, inside, image)
     finally:
         place.down()
+
+
+@pytest.fixture(scope="session")
+def vllm_and_model() -> tuple[VllmInstallation, Path]:
+    """Comes before the cluster: nothing can be downloaded from its network."""
+    say = Progress()
+    vllm = install(say)
+    return vllm, ensure_model("dial", say, vllm)
+
+
+@pytest.fixture(scope="session")
+def place_and_kube(vllm_and_model: tuple[VllmInstallation, Path], installed: Installed) -> tuple[Place, Kube]:
+    """The cluster, once every vLLM server is profiled and controlled."""
+    say, place, kube = Progress(), installed.place, installed.kube
+    vllm, model = vllm_and_model
+    with timed("base image in it"), place.outside():
+        base = place.provider.serving_image(model)
+    with timed("vLLM servers Ready"):
+        serving = Serving(vllm, model, base, profile_seconds=PROFILE_SECONDS)
+        stack.serve(kube, say, serving, policy(DRAFT_TOKENS, prompt_lookup_min=1))
+    with timed("profile measured"):
+        stack.await_profile(kube, say)
+    with timed("engines controlled"):
+        stack.await_controlled(kube, say)
+    return place, kube
 
 
 @pytest.fixture(scope="session")
@@ -80,9 +107,9 @@ async def fleet(engines: Engines) -> AsyncIterator[Fleet]:
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Add to a failure how the cluster stood at that moment: afterwards it is gone."""
     report = yield
-    place = getattr(item, "funcargs", {}).get("place_and_kube")
-    if report.failed and report.when == "call" and place:
-        report.sections.append(("cluster", _how_it_stands(place[1])))
+    installed = getattr(item, "funcargs", {}).get("installed")
+    if report.failed and report.when == "call" and installed:
+        report.sections.append(("cluster", _how_it_stands(installed.kube)))
     return report
 
 

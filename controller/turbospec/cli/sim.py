@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from turbospec.simulation.files import EngineFile, ScenarioError, load
+from turbospec.standin.drafter import SpeculativeConfigError, started_with
 from turbospec.standin.options import DEFAULT_ACCEPTANCE, DEFAULT_OUTPUT_TOKENS, StandInOptions
 
 FILES_BESIDE_CONNECTIONS = 64
@@ -61,7 +62,17 @@ def _shares(_context: click.Context, _parameter: click.Parameter, value: str) ->
 )
 @click.option("--runner", default="v2", show_default=True, type=click.Choice(["v1", "v2"]), help="vLLM's model runner.")
 @click.option("--model", default="stand-in", show_default=True, help="Name of the served model.")
-@click.option("--method", default="eagle3", show_default=True, help="Speculative method, for the profile key.")
+@click.option(
+    "--method",
+    default="eagle3",
+    show_default=True,
+    help="Speculative method, for the profile key. none: started without the drafter (field plain of ENGINE).",
+)
+@click.option(
+    "--speculative-config",
+    metavar="JSON",
+    help="As vLLM takes it: its method and num_speculative_tokens go before --method and maxDraftTokens.",
+)
 @click.option("--hardware", default="simulated", show_default=True, help="For the profile key.")
 @click.option(
     "--acceptance",
@@ -91,6 +102,7 @@ def serve(  # noqa: PLR0917 - click passes every parameter by name
     runner: str,
     model: str,
     method: str,
+    speculative_config: str | None,
     hardware: str,
     acceptance: tuple[float, ...],
     output_tokens: int,
@@ -105,6 +117,11 @@ def serve(  # noqa: PLR0917 - click passes every parameter by name
         spec = load(engine, EngineFile)
     except ScenarioError as error:
         raise click.ClickException(str(error)) from error
+    if speculative_config is not None:
+        try:
+            spec, method = started_with(spec, speculative_config)
+        except SpeculativeConfigError as error:
+            raise click.BadParameter(str(error), param_hint="--speculative-config") from error
     options = StandInOptions(
         model=model,
         runner=runner,

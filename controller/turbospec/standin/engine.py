@@ -55,11 +55,15 @@ class StandInEngine:
         self.options = options
         self._ready_at = time.monotonic() + options.start_up_seconds / options.speed
         self.simulated = SimulatedEngine(
-            spec, texts.bank, seed, drafts_after_completion=options.drafts_after_completion
+            spec,
+            texts.bank,
+            seed,
+            plain=options.plain,
+            drafts_after_completion=options.drafts_after_completion,
         )
         self.runtime = EngineRuntime(_Scheduler(self.simulated), facts)
         self.runtime.intake.ring = StepRing(RING_STEPS)
-        self.counters = VllmCounters(spec.max_model_len, spec.max_draft_tokens)
+        self.counters = VllmCounters(spec.max_model_len, facts.limits.max_draft_tokens)
         self.pace = Pace(options.speed, self._begin, self._complete)
         self.controller = DocumentController(
             self.runtime.loop_limits,

@@ -18,9 +18,9 @@ ENGINE_VERSION = f"stand-in {turbospec.__version__}"
 
 def stand_in_facts(spec: EngineFile, options: StandInOptions) -> EngineFacts:
     """Facts of one more engine. Engines of equal files and options share their profile key, and nothing else does."""
-    unsupported = None
-    if spec.allowed == (0,):
-        unsupported = Unsupported(code="NoSpeculation", message="allowedDraftTokens holds 0 only: nothing to choose")
+    unsupported, allowed = None, spec.allowed
+    if _is_plain(spec, options):
+        unsupported, allowed = Unsupported(code="NoSpeculation", message=_why_plain(options)), (0,)
     return EngineFacts(
         info=EngineInfo(
             id=uuid.uuid4().hex,
@@ -33,17 +33,32 @@ def stand_in_facts(spec: EngineFile, options: StandInOptions) -> EngineFacts:
             max_num_seqs=spec.max_num_seqs,
             max_num_batched_tokens=spec.max_num_batched_tokens,
             max_model_len=spec.max_model_len,
-            max_draft_tokens=spec.max_draft_tokens,
-            allowed_draft_tokens=list(spec.allowed),
-            kv_cache_tokens=spec.kv_cache_tokens,
+            max_draft_tokens=0 if unsupported is not None else spec.max_draft_tokens,
+            allowed_draft_tokens=list(allowed),
+            kv_cache_tokens=_kv_cache_tokens(spec, options),
             graph_sizes=list(spec.graph.padded_to) if spec.graph else [],
             kv_block_tokens=1,
         ),
         unsupported=unsupported,
-        startup_table=startup_table(spec.allowed, spec.max_num_seqs),
+        startup_table=startup_table(allowed, spec.max_num_seqs),
         drafts_after_completion=options.drafts_after_completion,
         steering=None if unsupported is not None else Steering(_draft_cost(spec), DraftLength.NATIVE),
     )
+
+
+def _is_plain(spec: EngineFile, options: StandInOptions) -> bool:
+    return options.plain or spec.allowed == (0,)
+
+
+def _why_plain(options: StandInOptions) -> str:
+    if options.plain:
+        return "the stand-in was started without --speculative-config: there is no draft length to choose"
+    return "allowedDraftTokens holds 0 only: nothing to choose"
+
+
+def _kv_cache_tokens(spec: EngineFile, options: StandInOptions) -> int:
+    own = spec.plain.kv_cache_tokens if options.plain and spec.plain is not None else None
+    return own or spec.kv_cache_tokens
 
 
 def _draft_cost(spec: EngineFile) -> DraftCost:
@@ -53,7 +68,7 @@ def _draft_cost(spec: EngineFile) -> DraftCost:
 def _identity(spec: EngineFile, options: StandInOptions) -> ProfileIdentity:
     # Noise and drift are how an engine deviates from itself: they do not make it another one.
     timing = spec.model_dump_json(include={"step_time", "prefill_tokens_per_second", "graph", "draft_always"})
-    plain = spec.allowed == (0,)  # vLLM names neither drafter nor method where it was started without one
+    plain = _is_plain(spec, options)  # vLLM names neither drafter nor method where it was started without one
     return ProfileIdentity(
         hardware=options.hardware,
         target=options.model,

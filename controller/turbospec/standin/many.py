@@ -23,8 +23,11 @@ def stand_in_engines(
     """One engine at each address; their start-up begins now. Call it within the running event loop.
 
     ``tokens_sha256``: one for all, one for each address, or none (then no engine can be controlled). ValueError for
-    another number of them, for repeated addresses and for more than MAX_ENGINES.
+    another number of them, for repeated addresses, for more than MAX_ENGINES, and for engines without a drafter where
+    the file does not say what these are.
     """
+    if options.plain and spec.plain is None:
+        raise ValueError("method none: ENGINE.yaml needs the field plain (speedup, kvCacheTokens) to say what that is")
     if not 1 <= len(addresses) <= MAX_ENGINES or len(set(addresses)) != len(addresses):
         raise ValueError(f"{len(addresses)} addresses: expected 1 to {MAX_ENGINES} different ones")
     if len(tokens_sha256) not in (0, 1, len(addresses)):

@@ -4,15 +4,18 @@ from dataclasses import dataclass
 
 DEFAULT_ACCEPTANCE = 0.7
 DEFAULT_OUTPUT_TOKENS = 128
+NO_METHOD = "none"
+"""Of engines without a drafter, in their profile key too."""
 
 
 @dataclass(frozen=True, slots=True)
 class StandInOptions:
     """How the engines behave; what they are comes from ENGINE.yaml.
 
-    ``runner`` is vLLM's model runner, ``v1`` or ``v2``. ``speed``: simulated seconds per second. ``start_up_seconds``
-    are simulated. ``acceptance``: conditional, by draft position, the last value goes on; for requests that set none of
-    their own. ``output_tokens``: the length of answers to requests that set no limit.
+    ``runner`` is vLLM's model runner, ``v1`` or ``v2``. ``method`` ``none``: started without the drafter. ``speed``:
+    simulated seconds per second. ``start_up_seconds`` are simulated. ``acceptance``: conditional, by draft position,
+    the last value goes on; for requests that set none of their own. ``output_tokens``: the length of answers to
+    requests that set no limit.
     """
 
     model: str = "stand-in"
@@ -24,6 +27,11 @@ class StandInOptions:
     acceptance: tuple[float, ...] = (DEFAULT_ACCEPTANCE,)
     output_tokens: int = DEFAULT_OUTPUT_TOKENS
     seed: int = 0
+
+    @property
+    def plain(self) -> bool:
+        """Whether the engines are what ENGINE.yaml says of them without the drafter (``plain``)."""
+        return self.method == NO_METHOD
 
     @property
     def drafts_after_completion(self) -> bool:

@@ -112,7 +112,8 @@ class VllmCollector(Collector):
         """All series of this engine."""
         yield from self._gauges()
         yield from self._counts()
-        yield from self._drafts()
+        if self._counters.accepted_per_position:  # vLLM has these only where there is a drafter
+            yield from self._drafts()
         yield from self._histograms()
 
     def _gauges(self) -> Iterator[Metric]:
